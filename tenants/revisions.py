@@ -5,6 +5,7 @@
 
 from django.db import models
 from django.db.models import F
+from django.db.models.signals import post_delete, post_save
 
 from tenants.models import Revision
 
