@@ -23,6 +23,9 @@ class PriceBook(models.Model):
     fallback = models.CharField(
         max_length=16, choices=[("none", "none"), ("catalogue", "catalogue")], default="none"
     )
+    withdrawn_at = models.DateTimeField(
+        null=True, blank=True, help_text="Set instead of deleting it: records name its versions."
+    )
 
     class Meta:
         ordering: ClassVar = ["name"]

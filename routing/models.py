@@ -130,7 +130,15 @@ class Model(models.Model):
     )
     context_window = models.PositiveIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
-    capabilities = models.JSONField(default=dict, blank=True)
+    capabilities = models.JSONField(
+        null=True, blank=True, help_text="Null: not declared, taken to have them all."
+    )
+    overhead_tokens = models.PositiveIntegerField(
+        null=True, blank=True, help_text="What the upstream adds to each request's input."
+    )
+    media_tokens = models.JSONField(
+        default=dict, blank=True, help_text="The most that one image, audio or document may count."
+    )
     limits = models.JSONField(default=dict, blank=True)
 
     class Meta:

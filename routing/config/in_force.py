@@ -1,0 +1,92 @@
+"""Which settings the gateway acts on by now. What else a configuration says is stored, comes back
+on export, and is named at start so that nobody relies on it."""
+
+from collections.abc import Iterator
+
+from routing.config.normal import Plain
+
+IN_FORCE: dict[str, set[str]] = {
+    "gateway": {"max_request_bytes", "retention"},
+    "providers": {"dialect", "base_url", "credentials", "timeouts", "inject_headers", "delay"},
+    "models": {
+        "provider",
+        "upstream",
+        "kind",
+        "context_window",
+        "max_output_tokens",
+        "capabilities",
+        "overhead_tokens",
+        "media_tokens",
+    },
+    "price_books": {"currency", "based_on", "versions", "fallback"},
+    "guards": set(),
+    "aliases": {"description", "routes", "fallbacks", "fallback_on"},
+    "aliases.routes": {"when", "targets", "strategy"},
+    "aliases.routes.when": {"tier", "tenant", "project", "user", "label", "scope"},
+    "tiers": set(),
+    "tenants": {
+        "name",
+        "tier",
+        "status",
+        "aliases",
+        "price_book",
+        "cors_origins",
+        "on_disconnect",
+        "unpriced",
+        "projects",
+        "keys",
+        "providers",
+        "models",
+        "own_aliases",
+    },
+    "tenants.projects": set(),
+    "tenants.keys": {"name", "project", "aliases"},
+}
+"""The fields in force of each section; a section inside another stands with its path."""
+
+DIALECTS = {"openai", "demo"}
+STRATEGIES = {"weighted"}
+
+
+def not_in_force(configuration: Plain) -> list[str]:
+    """The settings of a listed configuration that are stored but not acted on, by their paths
+    without the names in between: `gateway.limits`, `aliases.cache`, `dialect anthropic`."""
+    return sorted(set(_found(configuration)))
+
+
+def _found(configuration: Plain) -> Iterator[str]:
+    yield from _fields("gateway", configuration.get("gateway", {}))
+    for section in ("price_books", "guards", "tiers"):
+        for entry in configuration.get(section, {}).values():
+            yield from _fields(section, entry)
+    yield from _routing(configuration, "aliases")
+    for tenant in configuration.get("tenants", {}).values():
+        yield from _fields("tenants", tenant)
+        for project in tenant.get("projects", {}).values():
+            yield from _fields("tenants.projects", project)
+        for policy in tenant.get("keys", []):
+            yield from _fields("tenants.keys", policy)
+        yield from _routing(tenant, "own_aliases")
+
+
+def _routing(owner: Plain, aliases: str) -> Iterator[str]:
+    for provider in owner.get("providers", {}).values():
+        yield from _fields("providers", provider)
+        if provider["dialect"] not in DIALECTS:
+            yield f"dialect {provider['dialect']}"
+    for model in owner.get("models", {}).values():
+        yield from _fields("models", model)
+    for alias in owner.get(aliases, {}).values():
+        yield from _fields("aliases", alias)
+        for route in alias.get("routes", []):
+            yield from _fields("aliases.routes", route)
+            yield from _fields("aliases.routes.when", route.get("when", {}))
+            if route.get("strategy", "weighted") not in STRATEGIES:
+                yield f"strategy {route['strategy']}"
+
+
+def _fields(section: str, entry: Plain) -> Iterator[str]:
+    if section == "guards":
+        yield "guards"
+        return
+    yield from (f"{section}.{field}" for field in entry if field not in IN_FORCE[section])

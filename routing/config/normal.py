@@ -1,0 +1,97 @@
+"""One plain form for a configuration, wherever it came from: the file or the database.
+
+The *listed* form is the file's own layout with each value in its one form and defaults left out
+(`{"providers": {"openai": {"credentials": [{"name": "main", …}]}}}`). The *keyed* form turns lists
+of things that have a name into mappings by that name, so that two configurations can be compared,
+merged and written thing by thing.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from routing.config.schema import Document
+
+Plain = dict[str, Any]
+
+SECTIONS = ("tiers", "guards", "price_books", "providers", "models", "aliases", "tenants")
+"""The top-level mappings, in an order in which each only needs the ones before it."""
+
+OF_A_TENANT = ("projects", "providers", "models", "own_aliases")
+"""Mappings inside a tenant whose entries are things of their own."""
+
+_IDENTITIES = {"keys": "name", "issuers": "issuer", "hmac": "name", "webhooks": "url"}
+
+
+def listed(document: Document) -> Plain:
+    plain = document.model_dump(mode="json", exclude_defaults=True)
+    plain.pop("version", None)
+    return plain
+
+
+def keyed(configuration: Plain) -> Plain:
+    """The keyed form of a listed one, which stays as it is."""
+    result = {**configuration}
+    for holder, field, identity in _named_lists(result):
+        holder[field] = {item[identity]: item for item in holder[field]}
+    return result
+
+
+def unkeyed(configuration: Plain) -> Plain:
+    """The reverse of `keyed`."""
+    result = {**configuration}
+    for holder, field, _ in _named_lists(result):
+        holder[field] = list(holder[field].values())
+    return result
+
+
+def _named_lists(configuration: Plain) -> Iterator[tuple[Plain, str, str]]:
+    """Each holder of a list of named things, copied on the way so that it may be changed."""
+    for book in _copies(configuration, "price_books"):
+        yield from _present(book, "versions", "effective")
+    for provider in _copies(configuration, "providers"):
+        yield from _present(provider, "credentials", "name")
+    for tenant in _copies(configuration, "tenants"):
+        for provider in _copies(tenant, "providers"):
+            yield from _present(provider, "credentials", "name")
+        for field, identity in _IDENTITIES.items():
+            yield from _present(tenant, field, identity)
+
+
+def _copies(holder: Plain, field: str) -> list[Plain]:
+    if field not in holder:
+        return []
+    holder[field] = {name: {**entry} for name, entry in holder[field].items()}
+    return list(holder[field].values())
+
+
+def _present(holder: Plain, field: str, identity: str) -> Iterator[tuple[Plain, str, str]]:
+    if field in holder:
+        yield holder, field, identity
+
+
+def merge(stored: Plain, wanted: Plain, prune: bool) -> Plain:
+    """What the database shall hold, both given and returned in the keyed form.
+
+    What stands under its name in a mapping is a thing of its own, made to match whole when the
+    file has it, and kept (or with `prune` dropped) when the file lacks it; so are the dated
+    versions of a price book. Any other list belongs to its owner and is matched whole.
+    """
+    result: Plain = {"gateway": wanted.get("gateway", {} if prune else stored.get("gateway", {}))}
+    for section in SECTIONS:
+        result[section] = _merge_mapping(stored, wanted, section, prune)
+    for tenant, entry in result["tenants"].items():
+        _merge_inside(stored["tenants"].get(tenant, {}), entry, OF_A_TENANT, prune)
+    for book, entry in result["price_books"].items():
+        _merge_inside(stored["price_books"].get(book, {}), entry, ("versions",), prune)
+    return result
+
+
+def _merge_mapping(stored: Plain, wanted: Plain, field: str, prune: bool) -> Plain:
+    kept = {} if prune else stored.get(field, {})
+    return {name: {**entry} for name, entry in {**kept, **wanted.get(field, {})}.items()}
+
+
+def _merge_inside(stored: Plain, entry: Plain, fields: tuple[str, ...], prune: bool) -> None:
+    for field in fields:
+        if merged := _merge_mapping(stored, entry, field, prune):
+            entry[field] = merged

@@ -1,0 +1,58 @@
+"""The configuration file as a whole. Each section has a module beside this one."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from routing.config.scalars import Currency, Effective, Rate, Shape, Size, Slug, SomeTime, once
+from routing.config.schema_aliases import Alias
+from routing.config.schema_guards import Guard
+from routing.config.schema_limits import Budget, Limits
+from routing.config.schema_prices import PriceBook
+from routing.config.schema_routing import Model, Provider
+from routing.config.schema_tenants import Tenant, Tier
+
+
+class SharedCache(Shape):
+    max_size: Size | None = None
+
+
+class ExchangeRate(Shape):
+    """What one unit of the currency is worth in US dollars, from a date on."""
+
+    effective: Effective
+    usd: Rate
+
+
+class Retention(Shape):
+    """How long is kept; what is left out is kept for ever."""
+
+    usage: SomeTime | None = None
+    payloads: SomeTime | None = None
+
+
+class Gateway(Shape):
+    """What holds for every tenant together; its budgets count cost."""
+
+    limits: Limits = Limits()
+    budgets: list[Budget] = []
+    cache: SharedCache = SharedCache()
+    exchange_rates: dict[Currency, Annotated[list[ExchangeRate], once("effective")]] = {}
+    max_request_bytes: Size = "20MB"
+    retention: Retention = Retention()
+
+
+# A section whose lines are all commented out is an empty one.
+_or_nothing = BeforeValidator(lambda value: {} if value is None else value)
+
+
+class Document(Shape):
+    version: Literal[1] = 1
+    gateway: Gateway | None = None
+    providers: Annotated[dict[Slug, Provider], _or_nothing] = {}
+    models: Annotated[dict[Slug, Model], _or_nothing] = {}
+    price_books: Annotated[dict[Slug, PriceBook], _or_nothing] = {}
+    guards: Annotated[dict[Slug, Guard], _or_nothing] = {}
+    aliases: Annotated[dict[Slug, Alias], _or_nothing] = {}
+    tiers: Annotated[dict[Slug, Tier], _or_nothing] = {}
+    tenants: Annotated[dict[Slug, Tenant], _or_nothing] = {}

@@ -1,0 +1,143 @@
+"""`tiers:` and `tenants:` who may call, and what they may use."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from routing.config.scalars import (
+    EVERY_ALIAS,
+    AliasNames,
+    Factor,
+    HeaderName,
+    JsonObject,
+    Name,
+    Positive,
+    Secret,
+    Shape,
+    Slug,
+    Timezone,
+    Url,
+    once,
+    wrong_at,
+)
+from routing.config.schema_aliases import Alias
+from routing.config.schema_limits import Budget, Limits
+from routing.config.schema_routing import Model, Provider
+
+
+class Tier(Shape):
+    """`weight` is its share when requests wait in a provider's queue."""
+
+    limits: Limits = Limits()
+    budgets: list[Budget] = []
+    weight: Positive = 1
+
+
+class Credit(Shape):
+    enforce: bool = False
+
+
+class PriceFactors(Shape):
+    """Shares of the price: 0 is free, 1 is in full. What is left out has the gateway's default."""
+
+    cache_hit: Factor | None = None
+    failed_attempt: Factor | None = None
+    hedge_loser: Factor | None = None
+
+
+class Project(Shape):
+    limits: Limits = Limits()
+    budgets: list[Budget] = []
+
+
+class KeyPolicy(Shape):
+    """What the issued keys of this name are held to."""
+
+    name: Slug
+    project: Name | None = None
+    aliases: AliasNames = EVERY_ALIAS
+    limits: Limits = Limits()
+    budgets: list[Budget] = []
+
+
+class Claims(Shape):
+    """Which claim of the issuer's tokens holds what."""
+
+    user: Name | None = None
+    tier: Name | None = None
+    project: Name | None = None
+
+
+class Issuer(Shape):
+    issuer: Annotated[str, Field(min_length=1, max_length=500)]
+    audience: Annotated[str, Field(min_length=1, max_length=200)]
+    jwks_url: Url | None = None
+    jwks: JsonObject | None = None
+    public_key: Annotated[str, Field(min_length=1)] | None = None
+    claims: Claims = Claims()
+    allowed_tiers: Annotated[list[Name], once()] = []
+    aliases: AliasNames = EVERY_ALIAS
+
+    @model_validator(mode="after")
+    def _is_verified_one_way(self) -> "Issuer":
+        given = [self.jwks_url, self.jwks, self.public_key]
+        if sum(way is not None for way in given) != 1:
+            raise ValueError("needs exactly one of 'jwks_url', 'jwks' and 'public_key'")
+        return self
+
+
+class HmacSigner(Shape):
+    name: Slug
+    header: HeaderName
+    encoding: Literal["base64", "hex"] = "base64"
+    secret: Secret = Field(repr=False)
+    aliases: AliasNames = EVERY_ALIAS
+
+
+class Webhook(Shape):
+    """A Slack URL is a secret of its own and needs none beside it."""
+
+    url: Url
+    events: Annotated[
+        list[Literal["budget.threshold", "budget.exhausted", "key.expiring", "provider.down"]],
+        Field(min_length=1),
+        once(),
+    ]
+    format: Literal["standard", "slack"] = "standard"
+    secret: Secret | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _is_signed(self) -> "Webhook":
+        if self.format == "standard" and self.secret is None:
+            raise wrong_at("secret", "is required, except by the format slack")
+        return self
+
+
+Origin = Annotated[str, Field(max_length=500, pattern=r"^(\*|https?://[^/\s@?#]+)$")]
+
+
+class Tenant(Shape):
+    """`providers`, `models` and `own_aliases` are its own: nobody else's aliases may use them."""
+
+    name: Annotated[str, Field(max_length=200)] = ""
+    tier: Name | None = None
+    status: Literal["active", "suspended"] = "active"
+    aliases: AliasNames = EVERY_ALIAS
+    price_book: Name | None = None
+    timezone: Timezone = "UTC"
+    cors_origins: Annotated[list[Origin], once()] = []
+    credit: Credit = Credit()
+    price_factors: PriceFactors = PriceFactors()
+    limits: Limits = Limits()
+    budgets: list[Budget] = []
+    on_disconnect: Literal["delivered", "input", "reserved", "nothing"] = "delivered"
+    unpriced: Literal["refuse", "quarantine"] = "refuse"
+    projects: dict[Slug, Project] = {}
+    keys: Annotated[list[KeyPolicy], once("name")] = []
+    issuers: Annotated[list[Issuer], once("issuer")] = []
+    hmac: Annotated[list[HmacSigner], once("name")] = []
+    webhooks: Annotated[list[Webhook], once("url")] = []
+    log_payloads: bool = False
+    providers: dict[Slug, Provider] = {}
+    models: dict[Slug, Model] = {}
+    own_aliases: dict[Slug, Alias] = {}
