@@ -16,6 +16,7 @@ endif
 .PHONY: setup run test test-long check bench format
 
 setup: $(READY)
+	@:
 
 # The first suitable Python makes the environment; whatever is missing is named, all at once.
 $(ENV)/python:
@@ -40,8 +41,9 @@ $(READY): pyproject.toml uv.lock | $(ENV)/python
 	@$(ENV)/python -m ensurepip >/dev/null
 	@$(ENV)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(ENV)/uv export --quiet --frozen --output-file .venv/requirements.txt
-	@$(ENV)/uv pip sync --quiet --python .venv --require-hashes .venv/requirements.txt || \
-		$(ENV)/python -m pip install --quiet --no-deps --require-hashes -r .venv/requirements.txt
+	@$(ENV)/uv pip sync --quiet --python .venv --require-hashes .venv/requirements.txt || { \
+		echo "uv cannot reach the registry; pip tries …" >&2; \
+		$(ENV)/python -m pip install --quiet --no-deps --require-hashes -r .venv/requirements.txt; }
 	@touch $@
 
 run: setup
