@@ -41,14 +41,15 @@ def _values(path: str, old: Any, new: Any) -> Iterator[str]:
         return
     elif _are_shapes(old) and _are_shapes(new):
         for index in range(max(len(old), len(new))):
-            before, after = (
-                items[index] if index < len(items) else _NOTHING for items in (old, new)
-            )
-            yield from _values(f"{path}[{index}]", before, after)
+            yield from _values(f"{path}[{index}]", _at(old, index), _at(new, index))
     elif isinstance(old, Secret) or isinstance(new, Secret):
         yield f"~ {path}"
     else:
         yield f"~ {path}: {_text(old)} -> {_text(new)}"
+
+
+def _at(items: list[Any], index: int) -> Any:
+    return items[index] if index < len(items) else _NOTHING
 
 
 def _are_shapes(value: Any) -> bool:

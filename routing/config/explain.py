@@ -2,7 +2,6 @@
 
 import types
 import typing
-from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -94,9 +93,10 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _kinds(member: Any) -> Iterator[str]:
-    if _is_shape(member) and "kind" in member.model_fields:
-        yield from typing.get_args(member.model_fields["kind"].annotation)
+def _kinds(member: Any) -> tuple[object, ...]:
+    if not _is_shape(member) or "kind" not in member.model_fields:
+        return ()
+    return typing.get_args(member.model_fields["kind"].annotation)
 
 
 def _is_shape(annotation: Any) -> bool:

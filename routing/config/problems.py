@@ -32,11 +32,8 @@ class ConfigInvalid(Exception):
 def join(path: str, *steps: str | int) -> str:
     """`join("tenants.acme", "budgets", 0)` is `tenants.acme.budgets[0]`."""
     for step in steps:
-        if isinstance(step, int):
-            path = f"{path}[{step}]"
-        else:
-            path = f"{path}.{step}" if path else step
-    return path
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path.removeprefix(".")
 
 
 def without_indexes(path: str) -> str:

@@ -2,8 +2,6 @@
 those need. Such a tenant stays as it is, suspended: none of its credentials works any more, and
 its books can still be closed."""
 
-from django.db import models
-
 from billing.models import UsageRecord
 from routing.config.normal import Plain, unkeyed
 from routing.config.problems import join
@@ -30,11 +28,11 @@ def keep_what_must_stay(stored: Plain, target: Plain) -> tuple[Plain, list[str]]
 
 
 def _why_tenant_stays(name: str) -> str:
-    found: dict[str, models.QuerySet[models.Model]] = {
-        "issued keys": Key.objects.filter(tenant__name=name),  # type: ignore[dict-item]
-        "usage records": UsageRecord.objects.filter(tenant=name),  # type: ignore[dict-item]
+    found = {
+        "issued keys": Key.objects.filter(tenant__name=name).exists(),
+        "usage records": UsageRecord.objects.filter(tenant=name).exists(),
     }
-    return " and ".join(what for what, rows in found.items() if rows.exists())
+    return " and ".join(what for what, there in found.items() if there)
 
 
 def _projects_to_keep(name: str, stored: Plain, target: Plain) -> Plain:
@@ -59,8 +57,8 @@ def _keep_needed(stored: Plain, target: Plain, kept: Plain) -> list[str]:
 
 def _first_lost(stored: Plain, target: Plain, kept: Plain) -> Reference | None:
     for reference in references(unkeyed(kept)):
-        section = SECTION.get(reference.kind, "")
-        if reference.kind != "alias" and reference.dangles(target):
-            if reference.name in stored.get(section, {}):
-                return reference
+        if reference.kind == "alias" or not reference.dangles(target):
+            continue
+        if reference.name in stored.get(SECTION.get(reference.kind, ""), {}):
+            return reference
     return None

@@ -18,7 +18,16 @@ from routing.config.schema_aliases import Alias as AliasShape
 from routing.config.schema_routing import Credential as CredentialShape
 from routing.config.schema_routing import Model as ModelShape
 from routing.config.schema_routing import Provider as ProviderShape
-from routing.models import Alias, AliasGuard, Credential, Fallback, Model, Provider, RouteTarget
+from routing.models import (
+    Alias,
+    AliasGuard,
+    Credential,
+    Fallback,
+    Model,
+    Provider,
+    Route,
+    RouteTarget,
+)
 
 Owned = dict[int | None, Plain]
 """Fragments by name, by the primary key of the tenant that owns them (None: the gateway)."""
@@ -36,16 +45,13 @@ def models() -> Owned:
 
 def aliases() -> Owned:
     targets = RouteTarget.objects.select_related("model").order_by("position")
+    fallbacks = Fallback.objects.select_related("model").order_by("position")
+    guards = AliasGuard.objects.select_related("guard").order_by("position")
     rows = Alias.objects.prefetch_related(
-        "routes",
+        Prefetch("routes", queryset=Route.objects.order_by("position")),
         Prefetch("routes__targets", queryset=targets),
-        Prefetch(
-            "fallbacks", queryset=Fallback.objects.select_related("model").order_by("position")
-        ),
-        Prefetch(
-            "aliasguard_set",
-            queryset=AliasGuard.objects.select_related("guard").order_by("position"),
-        ),
+        Prefetch("fallbacks", queryset=fallbacks),
+        Prefetch("aliasguard_set", queryset=guards),
     )
     return _by_owner(rows, _alias)
 
@@ -87,7 +93,7 @@ def _alias(row: Alias) -> Plain:
                 for target in route.targets.all()
             ],
         }
-        for route in sorted(row.routes.all(), key=lambda route: route.position)
+        for route in row.routes.all()
     ]
     raw["fallbacks"] = [fallback.model.name for fallback in row.fallbacks.all()]
     raw["guards"] = [place.guard.name for place in row.aliasguard_set.all()]

@@ -1,7 +1,7 @@
 """Rows of the database from and to the plain fragments of a configuration."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from django.db.models import ExpressionWrapper, F, Model, QuerySet, TextField
 from pydantic import TypeAdapter, ValidationError
@@ -10,18 +10,20 @@ from routing.config.normal import Plain
 from routing.config.secret_values import STORED, Secret
 from routing.secrets import SecretUnreadable, decrypt
 
+Row = TypeVar("Row", bound=Model)
+
 
 def normalise(shape: Any, raw: Plain) -> Plain:
     """A fragment in the listed form. One that the schema does not know, because somebody wrote it
     into a JSON column, stays as it is: applying a file mends it, and an export shows it."""
     given = {field: value for field, value in raw.items() if value is not None}
-    adapter = TypeAdapter(shape)
+    adapter: TypeAdapter[Any] = TypeAdapter(shape)
     try:
-        return adapter.dump_python(
-            adapter.validate_python(given), mode="json", exclude_defaults=True
-        )
+        value = adapter.validate_python(given)
     except ValidationError:
         return given
+    fragment: Plain = adapter.dump_python(value, mode="json", exclude_defaults=True)
+    return fragment
 
 
 def columns(row: Model, *names: str) -> Plain:
@@ -30,10 +32,10 @@ def columns(row: Model, *names: str) -> Plain:
     return {name: value for name, value in values.items() if value is not None and value != ""}
 
 
-def with_sealed_secret(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Rows whose secret is not opened by the query, which would fail on the first unreadable one."""
+def with_sealed_secret(rows: QuerySet[Row]) -> QuerySet[Row]:
+    """Rows whose secret the query does not open: it would fail on the first unreadable one."""
     sealed = ExpressionWrapper(F("secret"), output_field=TextField())
-    return rows.defer("secret").annotate(sealed=sealed)
+    return cast("QuerySet[Row]", rows.defer("secret").annotate(sealed=sealed))
 
 
 def secret_of(row: Any) -> Secret:

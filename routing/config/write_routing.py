@@ -38,7 +38,7 @@ def remove(tenant: int | None, stored: Plain, target: Plain) -> None:
     """What is gone, last named first."""
     for model, field in ((Alias, _aliases(tenant)), (Model, "models"), (Provider, "providers")):
         if names := gone(stored, target, field):
-            model._default_manager.filter(tenant_id=tenant, name__in=names).delete()
+            model._default_manager.filter(tenant=tenant, name__in=names).delete()
 
 
 def _aliases(tenant: int | None) -> str:

@@ -6,7 +6,7 @@ counts. Reading reports every problem it finds, not the first alone.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -107,7 +107,7 @@ class _Reading:
             self._storable(key, path, line)
             yield key, self.value(value_node, join(path, key), depth + 1)
 
-    def _scalar(self, node: ScalarNode, path: str) -> Any:
+    def _scalar(self, node: Node, path: str) -> Any:
         text, line = str(node.value), node.start_mark.line + 1
         if node.tag == _TAG + "str":
             self._storable(text, path, line)
@@ -124,7 +124,7 @@ class _Reading:
             self.problems.append(Problem(path, "holds a character that cannot be stored", line))
 
 
-_READ = {
+_READ: dict[str, Callable[[str], Any]] = {
     "null": lambda text: None,
     "bool": lambda text: text.lower() == "true",
     "int": int,
