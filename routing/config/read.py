@@ -2,10 +2,10 @@
 
 from django.db.models import Prefetch
 
-from billing.models import Price, PriceBook, PriceVersion
+from billing.models import PriceBook, PriceVersion
 from routing.config import read_routing, read_tenants
 from routing.config.normal import Plain
-from routing.config.rows import columns, normalise
+from routing.config.rows import by_name, columns, normalise
 from routing.config.scalars import moment_text, plain
 from routing.config.schema import Gateway
 from routing.config.schema_guards import Guard as GuardShape
@@ -24,9 +24,9 @@ def read() -> Plain:
         "providers": providers[None],
         "models": models[None],
         "price_books": _price_books(),
-        "guards": {row.name: _guard(row) for row in Guard.objects.order_by("name")},
+        "guards": by_name(Guard.objects.all(), _guard),
         "aliases": aliases[None],
-        "tiers": {row.name: _tier(row) for row in Tier.objects.order_by("name")},
+        "tiers": by_name(Tier.objects.all(), _tier),
         "tenants": read_tenants.tenants(providers, models, aliases),
     }
 
@@ -49,13 +49,12 @@ def _tier(row: Tier) -> Plain:
 
 def _price_books() -> Plain:
     in_force = PriceVersion.objects.filter(withdrawn_at=None).order_by("effective", "revision")
-    prices = Prefetch("prices", queryset=Price.objects.order_by("model"))
     rows = (
         PriceBook.objects.filter(withdrawn_at=None)
         .select_related("based_on")
-        .prefetch_related(Prefetch("versions", queryset=in_force.prefetch_related(prices)))
+        .prefetch_related(Prefetch("versions", queryset=in_force.prefetch_related("prices")))
     )
-    return {row.name: _price_book(row) for row in rows.order_by("name")}
+    return by_name(rows, _price_book)
 
 
 def _price_book(row: PriceBook) -> Plain:

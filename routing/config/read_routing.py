@@ -8,6 +8,7 @@ from django.db.models import Prefetch, QuerySet
 
 from routing.config.normal import Plain
 from routing.config.rows import (
+    by_name,
     columns,
     normalise,
     normalise_with_secret,
@@ -57,10 +58,10 @@ def aliases() -> Owned:
 
 
 def _by_owner(rows: QuerySet[Any], fragment: Callable[[Any], Plain]) -> Owned:
-    owned: Owned = defaultdict(dict)
-    for row in rows.order_by("name"):
-        owned[row.tenant_id][row.name] = fragment(row)
-    return owned
+    by_tenant: dict[int | None, list[Any]] = defaultdict(list)
+    for row in rows:
+        by_tenant[row.tenant_id].append(row)
+    return defaultdict(dict, {key: by_name(own, fragment) for key, own in by_tenant.items()})
 
 
 def _provider(row: Provider) -> Plain:

@@ -1,10 +1,15 @@
 """Tenants of the database and all that is theirs, as fragments of a configuration."""
 
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
 from django.db.models import Prefetch
 
 from routing.config import read_routing
 from routing.config.normal import Plain
 from routing.config.rows import (
+    by_name,
     columns,
     normalise,
     normalise_with_secret,
@@ -24,35 +29,32 @@ def tenants(
     providers: read_routing.Owned, models: read_routing.Owned, aliases: read_routing.Owned
 ) -> Plain:
     """Every tenant by name, with its own share of what read_routing found."""
-    signers = with_sealed_secret(HmacSigner.objects.order_by("name"))
-    webhooks = with_sealed_secret(Webhook.objects.order_by("url"))
-    rows = (
-        Tenant.objects.select_related("tier", "price_book")
-        .prefetch_related(
-            Prefetch("projects", queryset=Project.objects.order_by("name")),
-            Prefetch(
-                "key_policies",
-                queryset=KeyPolicy.objects.select_related("project").order_by("name"),
-            ),
-            Prefetch("issuers", queryset=Issuer.objects.order_by("issuer")),
-            Prefetch("hmac_signers", queryset=signers),
-            Prefetch("webhooks", queryset=webhooks),
-        )
-        .order_by("name")
+    policies = KeyPolicy.objects.select_related("project")
+    rows = Tenant.objects.select_related("tier", "price_book").prefetch_related(
+        "projects",
+        Prefetch("key_policies", queryset=policies),
+        "issuers",
+        Prefetch("hmac_signers", queryset=with_sealed_secret(HmacSigner.objects.all())),
+        Prefetch("webhooks", queryset=with_sealed_secret(Webhook.objects.all())),
     )
-    return {
-        row.name: {
+
+    def whole(row: Tenant) -> Plain:
+        return {
             **_tenant(row),
             **_present("providers", providers[row.pk]),
             **_present("models", models[row.pk]),
             **_present("own_aliases", aliases[row.pk]),
         }
-        for row in rows
-    }
+
+    return by_name(rows, whole)
 
 
 def _present(field: str, value: Plain | list[Plain]) -> Plain:
     return {field: value} if value else {}
+
+
+def _each(rows: Any, column: str, fragment: Callable[[Any], Plain]) -> list[Plain]:
+    return [fragment(row) for row in sorted(rows.all(), key=attrgetter(column))]
 
 
 def _tenant(row: Tenant) -> Plain:
@@ -65,11 +67,11 @@ def _tenant(row: Tenant) -> Plain:
     }
     return {
         **normalise(TenantShape, raw),
-        **_present("projects", {project.name: _project(project) for project in row.projects.all()}),
-        **_present("keys", [_key_policy(policy) for policy in row.key_policies.all()]),
-        **_present("issuers", [_issuer(issuer) for issuer in row.issuers.all()]),
-        **_present("hmac", [_hmac_signer(signer) for signer in row.hmac_signers.all()]),
-        **_present("webhooks", [_webhook(webhook) for webhook in row.webhooks.all()]),
+        **_present("projects", by_name(row.projects.all(), _project)),
+        **_present("keys", _each(row.key_policies, "name", _key_policy)),
+        **_present("issuers", _each(row.issuers, "issuer", _issuer)),
+        **_present("hmac", _each(row.hmac_signers, "name", _hmac_signer)),
+        **_present("webhooks", _each(row.webhooks, "url", _webhook)),
     }
 
 

@@ -1,6 +1,7 @@
 """Rows of the database from and to the plain fragments of a configuration."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from django.db.models import ExpressionWrapper, F, Model, QuerySet, TextField
@@ -13,17 +14,33 @@ from routing.secrets import SecretUnreadable, decrypt
 Row = TypeVar("Row", bound=Model)
 
 
+@functools.cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
 def normalise(shape: Any, raw: Plain) -> Plain:
     """A fragment in the listed form. One that the schema does not know, because somebody wrote it
     into a JSON column, stays as it is: applying a file mends it, and an export shows it."""
-    given = {field: value for field, value in raw.items() if value is not None}
-    adapter: TypeAdapter[Any] = TypeAdapter(shape)
+    given = _in_order({field: value for field, value in raw.items() if value is not None})
     try:
-        value = adapter.validate_python(given)
+        value = _adapter(shape).validate_python(given)
     except ValidationError:
-        return given
-    fragment: Plain = adapter.dump_python(value, mode="json", exclude_defaults=True)
-    return fragment
+        return cast("Plain", given)
+    fragment = _adapter(shape).dump_python(value, mode="json", exclude_defaults=True)
+    return cast("Plain", fragment)
+
+
+def _in_order(value: Any) -> Any:
+    """The same with its mappings by key: PostgreSQL keeps theirs in an order of its own."""
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
+
+
+def by_name(rows: Iterable[Any], fragment: Callable[[Any], Plain]) -> Plain:
+    """A mapping of the file, in the order of names, which no two databases sort alike."""
+    return {row.name: fragment(row) for row in sorted(rows, key=lambda row: row.name)}
 
 
 def columns(row: Model, *names: str) -> Plain:
