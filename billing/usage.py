@@ -13,7 +13,8 @@ The database does the work, alike on SQLite and PostgreSQL: a million records ne
 
 import datetime
 from collections import defaultdict
-from typing import Any, Literal, NotRequired, TypedDict, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -67,6 +68,14 @@ Summary = TypedDict(
     "Summary", {"from": str, "to": str, "by": str, "rows": list[Row], "total": Total}
 )
 
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    start: datetime.datetime
+    end: datetime.datetime
+    tenant: str | None
+
+
 _COUNTED = ("requests", "errors", "tokens_in", "tokens_out", "charge", "cost", "latency", "hits")
 _COUNTS = """
 SELECT {name} AS name, {owner} AS owner, charge_currency, {cost_currency} AS cost_currency,
@@ -111,26 +120,26 @@ def summarise(
     Busiest first. A request without labels has no row by `label`, one with two has two. With `cost`
     the answer also has what providers bill us: not for tenants' eyes.
     """
-    span = {"start": start, "end": end, "tenant": tenant}
-    groups = _in_one_currency(_query(_COUNTS, by=by, cost=cost, **span))
+    span = _Span(start, end, tenant)
+    groups = _in_one_currency(_query(_COUNTS, span, by=by, cost=cost))
     latencies = {
-        (found["name"], found["owner"]): found for found in _query(_LATENCIES, by=by, **span)
+        (found["name"], found["owner"]): found for found in _query(_LATENCIES, span, by=by)
     }
     rows: list[Row] = []
     for group in groups:
         latency = latencies[group["name"], group["owner"]]
         sums = _sums(group, average=latency["average"], p95=latency["p95"], cost=cost)
-        row: Row = {"key": group["name"], **sums}
+        row = cast(Row, {"key": group["name"], **sums})
         if by in _TENANTS_OWN and tenant is None:
             row["tenant"] = group["owner"]
         rows.append(row)
-    once = groups if by != "label" else _query(_COUNTS, by=None, cost=cost, **span)
+    once = groups if by != "label" else _query(_COUNTS, span, by=None, cost=cost)
     return {
         "from": format_moment(start),
         "to": format_moment(end),
         "by": by,
         "rows": rows,
-        "total": _total(once, within(**span), cost=cost),
+        "total": _total(once, within(start=start, end=end, tenant=tenant), cost=cost),
     }
 
 
@@ -151,17 +160,11 @@ def is_known(tenant: str) -> bool:
 
 
 def _query(
-    template: str,
-    *,
-    start: datetime.datetime,
-    end: datetime.datetime,
-    tenant: str | None,
-    by: By | None,
-    cost: bool = False,
+    template: str, span: _Span, *, by: By | None, cost: bool = False
 ) -> list[dict[str, Any]]:
     """The rows of `_COUNTS` or `_LATENCIES`; without `by` all requests have one name."""
     labels = _LABELS[connection.vendor] if by == "label" else ""
-    mine = "AND r.tenant = %s" if tenant is not None else ""
+    mine = "AND r.tenant = %s" if span.tenant is not None else ""
     sql = template.format(
         name=_NAMES.get(by, f'r."{by}"') if by else "''",
         owner="r.tenant" if by in _TENANTS_OWN else "''",
@@ -170,8 +173,9 @@ def _query(
                     WHERE r.started_at >= %s AND r.started_at < %s {mine}""",
     )
     adapt = connection.ops.adapt_datetimefield_value
+    bounds = [adapt(span.start), adapt(span.end)]
     with connection.cursor() as cursor:
-        cursor.execute(sql, [adapt(start), adapt(end), *([] if tenant is None else [tenant])])
+        cursor.execute(sql, bounds if span.tenant is None else [*bounds, span.tenant])
         columns = [column[0] for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
@@ -222,7 +226,7 @@ def _total(counts: list[dict[str, Any]], records: QuerySet[UsageRecord], *, cost
     average = count["latency"] / requests if requests else None
     slowest = records.order_by("latency_us").values_list("latency_us", flat=True)
     p95 = slowest[(requests * 95 + 99) // 100 - 1] if requests else None
-    total: Total = {**_sums(count, average=average, p95=p95, cost=cost)}
+    total = cast(Total, _sums(count, average=average, p95=p95, cost=cost))
     charges = _by_currency(counts, "charge")
     total["charge"], total["currency"] = _single(charges)
     if len(charges) > 1:

@@ -1,5 +1,6 @@
 """Usage as a file that finance can check: a row a request, or a row a key."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,10 +35,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--from", dest="start", type=moment, required=True, help="UTC day or time, inclusive."
+            "--from",
+            dest="start",
+            metavar="D",
+            type=moment,
+            required=True,
+            help="UTC day or time, inclusive.",
         )
         parser.add_argument(
-            "--to", dest="end", type=moment, required=True, help="UTC day or time, exclusive."
+            "--to",
+            dest="end",
+            metavar="D",
+            type=moment,
+            required=True,
+            help="UTC day or time, exclusive.",
         )
         parser.add_argument("--tenant", help="Default: every tenant, with cost.")
         parser.add_argument("--by", choices=DIMENSIONS, help="A row a key, not a row a request.")
@@ -52,8 +63,13 @@ class Command(BaseCommand):
         if options["by"] and options["format"] == "focus":
             raise CommandError("--by gives csv or jsonl; --format focus has a row for each charge")
         if options["out"] is None:
-            total = self._export(self._write_out, options)
-            self.stdout.flush()
+            try:
+                total = self._export(self._write_out, options)
+                self.stdout.flush()
+            except BrokenPipeError:
+                # Nobody reads what is still buffered; Python would complain of it when it exits.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise CommandError("standard output was closed before the end") from None
         else:
             try:
                 with whole_file(options["out"]) as file:

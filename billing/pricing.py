@@ -1,0 +1,153 @@
+"""Usage to money. Pure, in integers: no float touches an amount.
+
+A price is an integer of 1e-15 units of currency per million tokens, so that a price of nine
+decimals times a mark-up of six is exact. An amount is rounded once, half up, to nano-units.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+PRICE_DECIMALS = 15
+_UNIT = 10**PRICE_DECIMALS
+_PER = 10**6
+"""Prices are per million tokens."""
+_NANO_DIVISOR = _UNIT * _PER // 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a request used, in disjoint buckets: input without cached, output without reasoning."""
+
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices of one model as people write them: per million tokens, `per_request` per request."""
+
+    input: Decimal | None = None
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    output: Decimal | None = None
+    reasoning: Decimal | None = None
+    per_request: Decimal | None = None
+
+    def times(self, factor: Decimal) -> "Prices":
+        """The same with a mark-up or an exchange rate on every price."""
+        return Prices(
+            *(
+                None if price is None else price * factor
+                for price in (
+                    self.input,
+                    self.cached_input,
+                    self.cache_write,
+                    self.output,
+                    self.reasoning,
+                    self.per_request,
+                )
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Prices ready to multiply, and the name that records pin."""
+
+    version: str
+    currency: str
+    input: int
+    cached_input: int
+    cache_write: int
+    output: int
+    reasoning: int
+    per_request: int
+
+    def amount(self, tokens: Tokens) -> int:
+        """Nano-units of `currency` for one request."""
+        total = (
+            tokens.input * self.input
+            + tokens.cached_input * self.cached_input
+            + tokens.cache_write * self.cache_write
+            + tokens.output * self.output
+            + tokens.reasoning * self.reasoning
+            + self.per_request * _PER
+        )
+        return (2 * total + _NANO_DIVISOR) // (2 * _NANO_DIVISOR)
+
+
+def _scaled(price: Decimal) -> int:
+    return int((price * _UNIT).to_integral_value(rounding=ROUND_HALF_UP))
+
+
+def make_rate(*, version: str, currency: str, prices: Prices) -> Rate | None:
+    """A rate, or None where there is no price at all.
+
+    A missing price for cached input or cache writes is input's, for reasoning output's. A model
+    that is priced by the request alone bills no tokens.
+    """
+    if prices.input is None and prices.output is None and prices.per_request is None:
+        return None
+    zero = Decimal(0)
+    base_in = zero if prices.input is None else prices.input
+    base_out = zero if prices.output is None else prices.output
+    return Rate(
+        version=version,
+        currency=currency,
+        input=_scaled(base_in),
+        cached_input=_scaled(base_in if prices.cached_input is None else prices.cached_input),
+        cache_write=_scaled(base_in if prices.cache_write is None else prices.cache_write),
+        output=_scaled(base_out),
+        reasoning=_scaled(base_out if prices.reasoning is None else prices.reasoning),
+        per_request=_scaled(zero if prices.per_request is None else prices.per_request),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RateHistory:
+    """The rates of one model in one book, oldest first: (effective from, rate or None)."""
+
+    entries: tuple[tuple[float, Rate | None], ...]
+
+    def at(self, moment: float) -> Rate | None:
+        """The rate in force at a moment in seconds since the epoch."""
+        found = None
+        for effective, rate in self.entries:
+            if effective > moment:
+                break
+            found = rate
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSheet:
+    """One version of a book as it stands in the database."""
+
+    label: str
+    effective: datetime
+    markup: Decimal
+    prices: Mapping[str, Prices]
+
+
+@dataclass(frozen=True, slots=True)
+class BookSheet:
+    """A price book: its versions oldest first, and the book it adds its mark-up to."""
+
+    name: str
+    currency: str
+    based_on: str
+    uses_catalogue: bool
+    versions: Sequence[VersionSheet]
+
+    def version_at(self, moment: datetime) -> VersionSheet | None:
+        found = None
+        for version in self.versions:
+            if version.effective > moment:
+                break
+            found = version
+        return found

@@ -1,0 +1,78 @@
+"""A usage record on its way to the table: the columns in the table's order, ready for any writer."""
+
+import msgspec
+
+
+class Record(msgspec.Struct, array_like=True, kw_only=True):
+    """One row of billing.UsageRecord; the fields are its columns, in its order (a test holds them
+    together). Amounts are nano-units, times microseconds; `started_at` is ISO-8601 in UTC;
+    `labels` and `decision` are JSON text.
+    """
+
+    record_id: str
+    request_id: str
+    started_at: str
+    tenant: str
+    project: str = ""
+    key_id: str = ""
+    key: str = ""
+    user: str = ""
+    alias: str
+    endpoint: str
+    provider: str = ""
+    model: str = ""
+    upstream_model: str = ""
+    status: int
+    outcome: str
+    ended_by: str
+    error_code: str = ""
+    stream: bool
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_source: str = "estimated"
+    cost: int | None = None
+    cost_currency: str = ""
+    cost_price_version: str = ""
+    charge: int | None = None
+    charge_currency: str = ""
+    charge_price_version: str = ""
+    charge_policy: str = ""
+    quarantined: bool = False
+    latency_us: int = 0
+    first_token_us: int | None = None
+    gateway_us: int = 0
+    attempts: int = 0
+    cache: str = ""
+    labels: str = "{}"
+    decision: str = "{}"
+
+
+class AttemptRow(msgspec.Struct, array_like=True, kw_only=True):
+    """One row of billing.Attempt."""
+
+    record_id: str
+    ordinal: int
+    started_at: str
+    role: str
+    provider: str
+    model: str
+    credential: str = ""
+    status: int | None = None
+    error_kind: str = ""
+    error: str = ""
+    latency_us: int = 0
+
+
+class Entry(msgspec.Struct, array_like=True):
+    """A line of a journal: a record as it stands, final or not, with its attempts.
+
+    The line written at admission describes what the record would be if the worker died now; the
+    line written at settlement replaces it.
+    """
+
+    settled: bool
+    record: Record
+    attempts: list[AttemptRow] = []

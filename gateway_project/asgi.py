@@ -1,0 +1,33 @@
+"""The one door: data-plane paths go to the proxy before Django sees them, the rest to Django."""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import django
+from channels.routing import URLRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+django.setup(set_prefix=False)
+
+from proxy.app import DATA_PLANE, Proxy  # noqa: E402  (needs the settings)
+
+_django = get_asgi_application()
+_websockets = URLRouter([])
+proxy = Proxy()
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        if scope["path"].startswith(DATA_PLANE):
+            await proxy(scope, receive, send)
+        else:
+            await _django(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await proxy.lifespan(receive, send)
+    else:
+        await _websockets(scope, receive, send)

@@ -1,0 +1,57 @@
+"""The production server."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+DRAIN_SECONDS = 30
+
+
+class Command(BaseCommand):
+    help = "Serves the gateway: data plane, consoles and API."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=settings.ENVIRONMENT.port)
+        parser.add_argument("--workers", type=int, default=1)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        self._check(options["workers"])
+        # uvicorn restores and re-raises the signal that ended it; a drained server has done its
+        # work, so the exit code is 0 and not the signal's.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+        # The workers are new processes, which read their settings from the environment.
+        os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_project.settings"
+        uvicorn.run(
+            "gateway_project.asgi:application",
+            host=options["host"],
+            port=options["port"],
+            workers=options["workers"],
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+
+    def _check(self, workers: int) -> None:
+        if not settings.SECRET_KEY_GIVEN:
+            raise CommandError("GATEWAY_SECRET_KEY is not set; serve needs it.")
+        if workers < 1:
+            raise CommandError("--workers must be at least 1.")
+        if workers > 1 and not settings.ENVIRONMENT.redis_url:
+            raise CommandError(
+                "More than one worker needs REDIS_URL: limits and budgets of several processes "
+                "hold only when they share their counters."
+            )

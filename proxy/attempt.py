@@ -1,0 +1,188 @@
+"""Targets one after another, until one answers."""
+
+import asyncio
+import re
+import time
+from types import ModuleType
+from urllib.parse import quote
+
+import structlog
+
+from billing.records import AttemptRow
+from proxy import relay
+from proxy.dialects import OUTBOUND
+from proxy.dialects.demo import outbound as demo
+from proxy.errors import GatewayError, UpstreamError
+from proxy.exchange import Exchange
+from proxy.reply import Reply
+from proxy.settle import moment
+from proxy.store import Store
+from proxy.upstream import Upstreams
+from routing.choose import Target
+from routing.snapshots import ProviderSnapshot
+
+log = structlog.get_logger("gateway.attempt")
+
+_KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}")
+_ALSO_COVERS = {"overloaded": "server_error"}
+"""A provider that is overloaded answers 5xx: who falls back on `server_error` means it too."""
+
+
+def _falls_back(kind: str, on: frozenset[str]) -> bool:
+    return kind in on or _ALSO_COVERS.get(kind) in on
+
+
+def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
+    """The error without the credential that was used, or anything that looks like one."""
+    error.message = _KEY_LIKE.sub("[redacted]", error.message)
+    secret = target.credential.secret if target.credential else ""
+    if secret:
+        error.message = error.message.replace(secret, "[redacted]")
+        if error.body is not None:
+            error.body = error.body.replace(secret.encode(), b"[redacted]")
+    error.message = error.message[:2000]
+    return error
+
+
+def _injected(provider: ProviderSnapshot, exchange: Exchange) -> list[tuple[str, str]]:
+    """The headers that a provider wants to be told by; values are made safe for a header."""
+    caller = exchange.caller
+    assert caller is not None
+    facts = {
+        "tenant": caller.tenant.name,
+        "project": exchange.project,
+        "user": exchange.user,
+        "key": caller.key,
+        "alias": exchange.alias.name if exchange.alias else "",
+        "request_id": exchange.request_id,
+    }
+    headers = []
+    for name, template in provider.inject_headers.items():
+        value = template
+        for fact, known in facts.items():
+            value = value.replace("{" + fact + "}", quote(known, safe=" !#$&'()*+,-./:;=?@[]_~|"))
+        headers.append((name, value))
+    return headers
+
+
+async def _call(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
+    """One try at one target. Returns the last bytes. Raises UpstreamError."""
+    provider = target.model.provider
+    if provider.dialect == "demo":
+        events = demo.answer(
+            exchange.read_request(),
+            model=target.model.upstream,
+            options=provider.options,
+            id=f"chatcmpl-{exchange.record_id}",
+            created=int(exchange.started_at),
+        )
+        return await relay.translate(exchange, events, reply)
+    outbound = OUTBOUND[provider.dialect]
+    body, hides_usage = outbound.for_upstream(exchange.raw, exchange.body, target.model.upstream)
+    headers = [("content-type", "application/json"), ("accept-encoding", "identity")]
+    if target.credential is not None:
+        headers += outbound.credential_headers(target.credential.secret)
+    loop = asyncio.get_running_loop()
+    total_at = loop.time() + provider.timeouts.total
+    if exchange.deadline is not None:
+        total_at = min(total_at, exchange.deadline)
+    answer = exchange.answer = await upstreams.post(
+        provider.base_url + outbound.PATH,
+        headers=headers + _injected(provider, exchange),
+        body=body,
+        timeouts=provider.timeouts,
+        total_at=total_at,
+    )
+    if answer.status != 200:
+        await _raise_error(answer.status, exchange, outbound)
+    if (answer.header("content-type") or "").startswith("text/event-stream") and exchange.stream:
+        return await relay.pass_stream(
+            exchange, answer, reply, outbound=outbound, hides_usage=hides_usage, total_at=total_at
+        )
+    return await relay.pass_body(exchange, answer, outbound=outbound, total_at=total_at)
+
+
+async def _raise_error(status: int, exchange: Exchange, outbound: ModuleType) -> None:
+    answer = exchange.answer
+    assert answer is not None
+    async with asyncio.timeout(10):
+        body = await answer.read_all()
+    raise outbound.read_error(status, body, retry_after=answer.retry_after)
+
+
+async def _try(
+    exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams
+) -> bytes:
+    """`_call`, with its attempt noted whatever becomes of it."""
+    started = time.perf_counter()
+    attempt = AttemptRow(
+        record_id=exchange.record_id,
+        ordinal=len(exchange.attempts) + 1,
+        started_at=moment(time.time()),
+        role="fallback" if exchange.attempts else "first",
+        provider=target.model.provider.name,
+        model=target.model.name,
+        credential=target.credential.name if target.credential else "",
+    )
+    exchange.target = target
+    exchange.attempts.append(attempt)
+    try:
+        last = await _call(exchange, target, reply, upstreams)
+        attempt.status = 200
+        return last
+    except UpstreamError as error:
+        _redacted(error, target)
+        attempt.status, attempt.error_kind = error.upstream_status, error.kind
+        attempt.error = error.message[:500]
+        raise
+    except asyncio.CancelledError:
+        attempt.error_kind = "cancelled"
+        raise
+    finally:
+        attempt.latency_us = round((time.perf_counter() - started) * 1_000_000)
+
+
+async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Store) -> bytes:
+    """Everything but the last bytes is sent when this returns them.
+
+    Falls back to the next target on the kinds that the alias names, as long as nothing was sent.
+    Raises the last target's error.
+    """
+    choice, alias = exchange.choice, exchange.alias
+    assert choice is not None and alias is not None
+    exchange.called = time.perf_counter()
+    failure: GatewayError | None = None
+    for target in choice.targets:
+        if failure is not None:
+            await _start_over(exchange, target, store)
+        try:
+            return await _try(exchange, target, reply, upstreams)
+        except UpstreamError as error:
+            exchange.answered = time.perf_counter()
+            if exchange.head_sent or not _falls_back(error.kind, alias.fallback_on):
+                raise
+            log.info(
+                "an attempt failed",
+                request_id=exchange.request_id,
+                provider=target.model.provider.name,
+                model=target.model.name,
+                kind=error.kind,
+                status=error.upstream_status,
+            )
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+async def _start_over(exchange: Exchange, target: Target, store: Store) -> None:
+    """Forgets what the failed attempt learned, and tells the journal who is asked next."""
+    if exchange.answer is not None:
+        await exchange.answer.abort()
+    exchange.answer = exchange.usage = exchange.delivered = None
+    exchange.answered = 0.0
+    assert exchange.record is not None and exchange.segment is not None
+    exchange.target = target
+    exchange.record.provider = target.model.provider.name
+    exchange.record.model = target.model.name
+    exchange.record.upstream_model = target.model.upstream
+    store.amend(exchange.segment, exchange.record, exchange.attempts)

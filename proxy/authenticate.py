@@ -1,0 +1,208 @@
+"""Credential to Caller: who asks, and which aliases that caller may use.
+
+A verified JWT is remembered under the hash of the whole token until it expires; the Caller built
+from it is remembered with the snapshot it was built from. Neither survives a revocation: the key is
+looked up in the snapshot in force each time.
+"""
+
+import base64
+import binascii
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import orjson
+
+from proxy.errors import TenantSuspended, Unauthenticated
+from routing.snapshots import AliasSnapshot
+from tenants.snapshots import KeySnapshot, TenantSnapshot
+
+if TYPE_CHECKING:
+    from proxy.store import Snapshot
+
+CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"x-gateway-key", b"x-goog-api-key")
+REMEMBERED_TOKENS = 20_000
+LONGEST_TOKEN = 8_192
+_ALL = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A tenant's key at work. `aliases` are those it may use, by the name it asks for."""
+
+    tenant: TenantSnapshot
+    key_id: str
+    key: str
+    project: str
+    user: str
+    tier: str
+    scopes: frozenset[str]
+    aliases: Mapping[str, AliasSnapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What a token says, once it is known to be true."""
+
+    key_id: str
+    tenant: str
+    scopes: frozenset[str]
+    tier: str
+    project: str
+    user: str
+    expires_at: float
+
+
+def read_token(headers: list[tuple[bytes, bytes]]) -> str:
+    """The one credential of a request. Raises Unauthenticated for none, or two that disagree."""
+    found = set()
+    for name, value in headers:
+        if name in CREDENTIAL_HEADERS:
+            if name == b"authorization":
+                scheme, _, value = value.partition(b" ")
+                if scheme.lower() != b"bearer":
+                    raise Unauthenticated("the Authorization scheme is not Bearer")
+            found.add(value.strip())
+    if not found:
+        raise Unauthenticated("no credential")
+    if len(found) > 1:
+        raise Unauthenticated("two credentials that disagree")
+    token = found.pop()
+    if not token or len(token) > LONGEST_TOKEN or not token.isascii():
+        raise Unauthenticated("malformed credential")
+    return token.decode()
+
+
+def _verify(token: str, snapshot: "Snapshot", issuer: str, audience: str) -> _Claims:
+    """The claims of a JWT that we signed. Raises Unauthenticated."""
+    try:
+        kid = _key_named_by(token)
+        algorithm, public_key = snapshot.keys.signers[kid]
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            public_key,
+            algorithms=[algorithm],
+            issuer=issuer,
+            audience=audience,
+            options={"require": ["exp", "iat", "iss", "aud", "jti", "tenant_id", "scope"]},
+        )
+    except KeyError:
+        raise Unauthenticated("unknown kid") from None
+    except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+        raise Unauthenticated(f"not a token of ours: {type(error).__name__}") from None
+    return _Claims(
+        key_id=str(claims["jti"]),
+        tenant=str(claims["tenant_id"]),
+        scopes=frozenset(str(claims["scope"]).split()),
+        tier=str(claims.get("tier") or ""),
+        project=str(claims.get("project") or ""),
+        user=str(claims.get("sub") or ""),
+        expires_at=float(claims["exp"]),
+    )
+
+
+def _key_named_by(token: str) -> str:
+    head = token.partition(".")[0]
+    try:
+        header = orjson.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (binascii.Error, orjson.JSONDecodeError) as error:
+        raise ValueError("malformed header") from error
+    return str(header["kid"]) if isinstance(header, dict) else ""
+
+
+def _claims_of(key: KeySnapshot) -> _Claims:
+    return _Claims(
+        key.key_id, key.tenant, key.scopes, key.tier, key.project, key.user, key.ends_at
+    )
+
+
+def _allowed(
+    claims: _Claims, key: KeySnapshot, tenant: TenantSnapshot, snapshot: "Snapshot"
+) -> Mapping[str, AliasSnapshot]:
+    """Token, policy and tenant together. The tenant's own aliases are its own by nature, and win
+    over the gateway's of the same name."""
+    granted = {scope[6:] for scope in claims.scopes if scope.startswith("alias:")}
+    policy = tenant.policies.get(key.name)
+    by_policy = policy.aliases if policy else frozenset({_ALL})
+    found = {}
+    for (owner, name), alias in snapshot.routing.aliases.items():
+        if owner not in ("", tenant.name) or (not owner and (tenant.name, name) in snapshot.routing.aliases):
+            continue
+        by_tenant = bool(owner) or name in tenant.aliases or _ALL in tenant.aliases
+        if (
+            by_tenant
+            and (name in granted or _ALL in granted)
+            and (name in by_policy or _ALL in by_policy)
+        ):
+            found[name] = alias
+    return MappingProxyType(found)
+
+
+def _caller(claims: _Claims, key: KeySnapshot, snapshot: "Snapshot") -> Caller:
+    tenant = snapshot.tenants.get(claims.tenant)
+    if tenant is None or key.tenant != claims.tenant:
+        raise Unauthenticated("unknown tenant")
+    policy = tenant.policies.get(key.name)
+    return Caller(
+        tenant=tenant,
+        key_id=key.key_id,
+        key=key.name,
+        project=claims.project or (policy.project if policy else ""),
+        user=claims.user,
+        tier=claims.tier or tenant.tier,
+        scopes=claims.scopes,
+        aliases=_allowed(claims, key, tenant, snapshot),
+    )
+
+
+class Authenticator:
+    """Remembers what it has verified. Bounded; the oldest is forgotten first."""
+
+    def __init__(self, *, issuer: str, audience: str) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._claims: dict[bytes, _Claims] = {}
+        self._callers: dict[bytes, tuple[Snapshot, Caller]] = {}
+
+    def authenticate(self, token: str, snapshot: "Snapshot") -> Caller:
+        """The Caller behind a token. Raises Unauthenticated, or TenantSuspended."""
+        digest = hashlib.sha256(token.encode()).digest()
+        now = time.time()
+        claims = self._claims_for(token, digest, snapshot)
+        key = snapshot.keys.by_id.get(claims.key_id)
+        if key is None:
+            raise Unauthenticated("unknown key")
+        if now >= key.ends_at or now >= claims.expires_at:
+            raise Unauthenticated("expired or revoked key")
+        known = self._callers.get(digest)
+        if known is not None and known[0] is snapshot:
+            caller = known[1]
+        else:
+            caller = _caller(claims, key, snapshot)
+            _remember(self._callers, digest, (snapshot, caller))
+        if caller.tenant.suspended:
+            raise TenantSuspended(f"The tenant {caller.tenant.name} is suspended.")
+        return caller
+
+    def _claims_for(self, token: str, digest: bytes, snapshot: "Snapshot") -> _Claims:
+        opaque = snapshot.keys.by_hash.get(digest.hex())
+        if opaque is not None:
+            return _claims_of(opaque)
+        claims = self._claims.get(digest)
+        if claims is None:
+            if token.count(".") != 2:
+                raise Unauthenticated("unknown opaque key")
+            claims = _verify(token, snapshot, self._issuer, self._audience)
+            _remember(self._claims, digest, claims)
+        return claims
+
+
+def _remember(memory: dict[bytes, Any], digest: bytes, value: Any) -> None:
+    if len(memory) >= REMEMBERED_TOKENS:
+        for oldest in list(memory)[: REMEMBERED_TOKENS // 10]:
+            del memory[oldest]
+    memory[digest] = value

@@ -1,0 +1,1 @@
+"""The canonical values that every dialect is read into and written from. Frozen; no I/O."""

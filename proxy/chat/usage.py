@@ -1,0 +1,39 @@
+"""Token counts as every provider's report is normalised to."""
+
+import msgspec
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Disjoint buckets: `input` is without cached and cache-written tokens, `output` without
+    reasoning. They add up to what the provider bills."""
+
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    @property
+    def total_input(self) -> int:
+        return self.input + self.cached_input + self.cache_write
+
+    @property
+    def total_output(self) -> int:
+        return self.output + self.reasoning
+
+
+def disjoint(
+    *, total_input: int, cached: int = 0, cache_write: int = 0, total_output: int, reasoning: int = 0
+) -> Usage:
+    """Buckets from a report whose totals include their parts. Parts larger than their total, as
+    some servers send, are cut to it."""
+    cached = min(max(cached, 0), max(total_input, 0))
+    cache_write = min(max(cache_write, 0), max(total_input, 0) - cached)
+    reasoning = min(max(reasoning, 0), max(total_output, 0))
+    return Usage(
+        input=max(total_input, 0) - cached - cache_write,
+        cached_input=cached,
+        cache_write=cache_write,
+        output=max(total_output, 0) - reasoning,
+        reasoning=reasoning,
+    )

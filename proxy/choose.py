@@ -1,0 +1,76 @@
+"""Caller + alias + facts -> ordered targets, each with a price. The pure part is routing/choose.py."""
+
+from proxy.dialects import OUTBOUND
+from proxy.errors import AliasNotAllowed, AliasNotFound, NoTargetAvailable, PriceUnknown
+from proxy.exchange import Exchange, Rates
+from routing.choose import Choice, Facts, choose
+from routing.snapshots import AliasSnapshot, ModelSnapshot
+
+LISTED_ALIASES = 50
+
+
+def find_alias(exchange: Exchange, name: str) -> AliasSnapshot:
+    """The alias that this caller means by a name. Raises AliasNotFound or AliasNotAllowed."""
+    caller = exchange.caller
+    assert caller is not None
+    alias = caller.aliases.get(name)
+    if alias is not None:
+        return alias
+    aliases = exchange.snapshot.routing.aliases
+    if ("", name) in aliases or (caller.tenant.name, name) in aliases:
+        raise AliasNotAllowed(f"This key may not use the alias {name!r}.", param="model")
+    usable = ", ".join(sorted(caller.aliases)[:LISTED_ALIASES]) or "none"
+    raise AliasNotFound(
+        f"There is no alias {name[:64]!r}. This key may use: {usable}.", param="model"
+    )
+
+
+def _rates(exchange: Exchange, model: ModelSnapshot) -> Rates:
+    assert exchange.caller is not None
+    billing = exchange.snapshot.billing
+    charge_book = exchange.caller.tenant.price_book
+    return Rates(
+        cost=billing.rate("cost", model.name, exchange.started_at),
+        charge=billing.rate(charge_book, model.name, exchange.started_at),
+    )
+
+
+def _is_spoken(model: ModelSnapshot) -> bool:
+    return model.provider.dialect in OUTBOUND or model.provider.dialect == "demo"
+
+
+def choose_targets(exchange: Exchange) -> None:
+    """Fills `choice` and `rates`. Raises NoTargetAvailable or PriceUnknown.
+
+    A target without a price is passed over, unless the tenant lets its records wait for one.
+    """
+    caller, alias = exchange.caller, exchange.alias
+    assert caller is not None and alias is not None
+    choice = choose(
+        alias,
+        Facts(
+            tenant=caller.tenant.name,
+            tier=caller.tier,
+            project=exchange.project,
+            user=exchange.user,
+            scopes=caller.scopes,
+            labels=exchange.labels,
+        ),
+    )
+    if choice.route is None:
+        raise NoTargetAvailable(f"No route of the alias {alias.name!r} holds for this request.")
+    spoken = [target for target in choice.targets if _is_spoken(target.model)]
+    if not spoken:
+        raise NoTargetAvailable(
+            f"No target of the alias {alias.name!r} has a credential in force, or speaks a dialect that is.", retry_after=30
+        )
+    priced = []
+    for target in spoken:
+        rates = _rates(exchange, target.model)
+        exchange.rates[target.model.name] = rates
+        if None not in rates or caller.tenant.quarantines_unpriced:
+            priced.append(target)
+    if not priced:
+        names = ", ".join(target.model.name for target in spoken)
+        raise PriceUnknown(f"No price is known for what the alias {alias.name!r} reaches: {names}.")
+    exchange.choice = Choice(choice.route, tuple(priced))

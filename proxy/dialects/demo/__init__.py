@@ -1,0 +1,1 @@
+"""The built-in provider: answers from the prompt and speaks to no one."""

@@ -1,0 +1,1 @@
+"""OpenAI chat completions. Source: the API reference, "Chat" (platform.openai.com/docs/api-reference/chat)."""

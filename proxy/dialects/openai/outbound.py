@@ -1,0 +1,173 @@
+"""Speaking to a provider of chat completions: requests out, answers in."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from proxy.chat.events import Event
+from proxy.chat.usage import Usage
+from proxy.dialects.openai.reader import BodyReader, StreamReader
+from proxy.dialects.openai.shapes import Chunk, read_chunk
+from proxy.dialects.openai.splice import for_upstream
+from proxy.dialects.openai.usage import read_usage
+from proxy.errors import UpstreamError, kind_of_status
+from proxy.framing.sse import data_of
+
+__all__ = [
+    "PATH",
+    "credential_headers",
+    "error_in_answer",
+    "for_upstream",
+    "is_notable",
+    "read_body",
+    "read_error",
+    "read_events",
+    "sight",
+    "sight_of_body",
+]
+
+PATH = "/chat/completions"
+
+_KINDS_BY_CODE = {
+    "context_length_exceeded": "context_window",
+    "string_above_max_length": "context_window",
+    "content_filter": "content_filter",
+    "content_policy_violation": "content_filter",
+    "rate_limit_exceeded": "rate_limit",
+    "insufficient_quota": "rate_limit",
+    "invalid_api_key": "auth",
+    "model_not_found": "not_found",
+    "server_error": "server_error",
+}
+_CONTEXT_WORDS = re.compile(r"maximum context length|context window|too many tokens", re.I)
+
+
+def credential_headers(secret: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {secret}")]
+
+
+class Sight(msgspec.Struct):
+    """What a frame, or a whole answer, shows to whoever watches it pass."""
+
+    has_content: bool = False
+    finished: bool = False
+    ends_stream: bool = False
+    usage: Usage | None = None
+    only_usage: bool = False
+    error: UpstreamError | None = None
+
+
+_NOTHING = Sight()
+_END = Sight(ends_stream=True, finished=True)
+_NOTABLE = re.compile(rb'"usage"\s*+:\s*+\{|"error"\s*+:|\[DONE\]')
+
+
+def is_notable(passing: bytes) -> bool:
+    """Whether bytes of a stream may hold a frame that must be looked at once content flows."""
+    return _NOTABLE.search(passing) is not None
+
+
+def _sight_of(chunk: Chunk) -> Sight:
+    choices = chunk.choices or []
+    error = chunk.error if chunk.error and not choices else None
+    usage = read_usage(chunk.usage)
+    return Sight(
+        has_content=any(
+            part is not None and part.has_content
+            for choice in choices
+            for part in (choice.delta, choice.message)
+        ),
+        finished=any(choice.finish_reason for choice in choices),
+        usage=usage,
+        only_usage=usage is not None and not choices,
+        error=error_in_answer(error) if error else None,
+    )
+
+
+def sight(frame: bytes) -> Sight:
+    """Looks at one SSE frame; what cannot be read shows nothing and passes."""
+    data = data_of(frame)
+    if data == b"[DONE]":
+        return _END
+    if not data:
+        return _NOTHING
+    try:
+        return _sight_of(read_chunk(data))
+    except msgspec.DecodeError:
+        return _NOTHING
+
+
+def sight_of_body(body: bytes) -> Sight:
+    """Looks at a whole answer. Raises UpstreamError when it is none (HTML, cut-off JSON)."""
+    try:
+        chunk = read_chunk(body)
+    except msgspec.DecodeError:
+        raise UpstreamError(
+            "server_error", "The upstream's answer is not a chat completion.", upstream_status=200
+        ) from None
+    seen = _sight_of(chunk)
+    if seen.error is None and chunk.choices is None:
+        raise UpstreamError(
+            "server_error", "The upstream's answer has no choices.", upstream_status=200
+        )
+    return seen
+
+
+def read_events() -> StreamReader:
+    """A reader that turns frames into canonical events, one stream at a time."""
+    return StreamReader()
+
+
+def read_body(body: bytes) -> Iterator[Event]:
+    """A whole answer as canonical events."""
+    return BodyReader().read(body)
+
+
+def error_in_answer(error: Any) -> UpstreamError:
+    """An error object inside a 200."""
+    fields = error if isinstance(error, dict) else {"message": str(error)}
+    code = fields.get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else None
+    kind = _KINDS_BY_CODE.get(str(code)) or _KINDS_BY_CODE.get(str(fields.get("type")))
+    return UpstreamError(
+        kind or (kind_of_status(status) if status else "server_error"),
+        str(fields.get("message") or "The upstream reported an error in its answer."),
+        upstream_status=status or 200,
+    )
+
+
+def _error_fields(body: bytes) -> Mapping[str, Any]:
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if isinstance(fields, list) and fields:
+        fields = fields[0]
+    if not isinstance(fields, dict):
+        return {}
+    error = fields.get("error", fields)
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def read_error(status: int, body: bytes, *, retry_after: float | None) -> UpstreamError:
+    """The error of a status that is not 2xx (guide "Error codes"); its body may be anything."""
+    fields = _error_fields(body)
+    message = fields.get("message") or fields.get("detail")
+    message = message if isinstance(message, str) else f"The upstream answered {status}."
+    kind = kind_of_status(status)
+    if kind == "invalid_request":
+        kind = _KINDS_BY_CODE.get(str(fields.get("code")), kind)
+        if kind == "invalid_request" and _CONTEXT_WORDS.search(message):
+            kind = "context_window"
+    param = fields.get("param")
+    return UpstreamError(
+        kind,
+        message,
+        upstream_status=status,
+        body=body if fields else None,
+        param=param if isinstance(param, str) else None,
+        retry_after=retry_after,
+    )

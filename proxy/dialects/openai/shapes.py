@@ -1,0 +1,101 @@
+"""What of the wire format the gateway itself looks at. Everything else passes unread.
+
+Request fields are typed as the provider documents them, so that a wrong type is refused by name;
+answer fields are read leniently, because compatible servers deviate.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[int, Meta(ge=1)]
+Object = dict[str, Any]
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ChatMessage(msgspec.Struct):
+    role: str
+    content: str | list[Object] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Object] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+
+
+class ChatBody(msgspec.Struct):
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
+    n: Positive | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[Object] | None = None
+    tool_choice: str | Object | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Object | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+    metadata: Object | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class Delta(msgspec.Struct):
+    content: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    audio: Any = None
+
+    @property
+    def has_content(self) -> bool:
+        return bool(
+            self.content
+            or self.tool_calls
+            or self.reasoning_content
+            or self.reasoning
+            or self.refusal
+            or self.function_call
+            or self.audio
+        )
+
+
+class Choice(msgspec.Struct):
+    index: Any = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: Any = None
+    logprobs: Any = None
+
+
+class Chunk(msgspec.Struct):
+    """A frame of a stream, or a whole answer: they differ in `delta` and `message`."""
+
+    choices: list[Choice] | None = None
+    usage: Any = None
+    error: Any = None
+    id: Any = None
+    model: Any = None
+    created: Any = None
+
+
+read_chunk = msgspec.json.Decoder(Chunk).decode
+"""Raises msgspec.DecodeError, also for valid JSON of another shape."""

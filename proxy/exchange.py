@@ -1,0 +1,125 @@
+"""What one request has learned so far. Handed along the pipeline; each step fills its part."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from billing.pricing import Rate
+from billing.records import AttemptRow, Record
+from proxy.chat.request import ChatRequest
+from proxy.chat.usage import Usage
+from proxy.dialects import INBOUND
+
+if TYPE_CHECKING:
+    from billing.journal import Segment
+    from proxy.authenticate import Caller
+    from proxy.errors import GatewayError
+    from proxy.meter import Delivered
+    from proxy.store import Snapshot
+    from proxy.upstream import Answer
+    from routing.choose import Choice, Target
+    from routing.snapshots import AliasSnapshot
+
+
+def new_record_id(now: float) -> str:
+    """A UUIDv7 (RFC 9562, section 5.7): milliseconds first, so that records sort by time."""
+    raw = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
+    digits = (
+        raw[:6] + bytes([0x70 | raw[6] & 0x0F, raw[7], 0x80 | raw[8] & 0x3F]) + raw[9:]
+    ).hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A data-plane path: what it is called in records, and what its callers speak."""
+
+    name: str
+    dialect: str
+    alias: str | None = None
+    """The alias that the path names, where it does."""
+
+
+class Rates(NamedTuple):
+    """What providers bill us for a model, and what we charge for it; None: no price is known."""
+
+    cost: Rate | None
+    charge: Rate | None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Times: `started_at` in seconds since the epoch, the others on the monotonic clock."""
+
+    endpoint: Endpoint
+    headers: dict[bytes, bytes]
+    snapshot: "Snapshot"
+    request_id: str
+    record_id: str
+    started_at: float
+    started: float = field(default_factory=time.perf_counter)
+
+    # authenticate
+    caller: "Caller | None" = None
+    project: str = ""
+    user: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    deadline: float | None = None
+    """Seconds that the caller is willing to wait in all (x-gateway-timeout)."""
+
+    # the body
+    raw: bytes = b""
+    body: Any = None
+    stream: bool = False
+    canonical: ChatRequest | None = None
+
+    # choose
+    alias: "AliasSnapshot | None" = None
+    choice: "Choice | None" = None
+    rates: "dict[str, Rates]" = field(default_factory=dict)
+    """What each model may cost and be charged, by its name, fixed when the request began."""
+    warnings: list[str] = field(default_factory=list)
+
+    # admit
+    record: Record | None = None
+    """What the record is so far; final once `settled`."""
+    segment: "Segment | None" = None
+
+    # attempt
+    target: "Target | None" = None
+    answer: "Answer | None" = None
+    attempts: list[AttemptRow] = field(default_factory=list)
+    called: float = 0.0
+    """When the first upstream was called."""
+    answered: float = 0.0
+    """When the last upstream had given all, or failed."""
+    first_token: float = 0.0
+    head_sent: bool = False
+
+    # meter
+    usage: Usage | None = None
+    delivered: "Delivered | None" = None
+    """What went out of a stream, to count from when no usage comes."""
+
+    # settle
+    status: int = 200
+    outcome: str = "completed"
+    ended_by: str = "upstream"
+    error_code: str = ""
+    failure: "GatewayError | None" = None
+    charge: int | None = None
+    cost: int | None = None
+    settled: bool = False
+
+    @property
+    def inbound(self) -> ModuleType:
+        """The caller's dialect."""
+        return INBOUND[self.endpoint.dialect]
+
+    def read_request(self) -> ChatRequest:
+        """The canonical request, read when it is first needed. Raises InvalidRequest."""
+        if self.canonical is None:
+            self.canonical = self.inbound.read_request(self.body)
+        return self.canonical

@@ -1,0 +1,208 @@
+"""The steps of a request, in order. Read this first.
+
+    authenticate -> head and body -> choose -> admit -> attempt (upstream, relay, meter) -> settle
+
+A request that is refused before `admit` leaves no record; it is logged and counted. One that was
+admitted is settled in `finally`, whatever became of it, and before its last byte is sent.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from proxy import attempt
+from proxy.admit import admit
+from proxy.authenticate import Authenticator, read_token
+from proxy.body import CallerGone, Receive, check_head, parse_json, read_body
+from proxy.choose import choose_targets, find_alias
+from proxy.errors import (
+    AliasNotFound,
+    GatewayError,
+    InvalidRequest,
+    Unauthenticated,
+    UpstreamError,
+)
+from proxy.exchange import Exchange
+from proxy.reply import Reply, cors_headers, exchange_headers
+from proxy.request_head import end_user, read_head
+from proxy.settle import settle
+from proxy.store import Store
+from proxy.upstream import Upstreams
+
+log = structlog.get_logger("gateway.pipeline")
+
+
+@dataclass(slots=True)
+class Worker:
+    """What the requests of one process share."""
+
+    store: Store
+    upstreams: Upstreams
+    authenticator: Authenticator
+
+
+async def run(
+    exchange: Exchange,
+    worker: Worker,
+    credentials: list[tuple[bytes, bytes]],
+    receive: Receive,
+    reply: Reply,
+) -> None:
+    """Answers one request that goes to an upstream."""
+    try:
+        await authenticate(exchange, worker, credentials)
+        await read_request(exchange, receive)
+        await choose(exchange, worker)
+        admit(exchange, worker.store)
+    except CallerGone:
+        return
+    except GatewayError as error:
+        await refuse(exchange, worker, error, reply)
+        return
+    watching = asyncio.create_task(_watch(receive, asyncio.current_task()))
+    try:
+        last = await _answer(exchange, worker, reply)
+        if last is not None:
+            await _send_last(exchange, reply, last)
+    finally:
+        watching.cancel()
+        if exchange.answer is not None:
+            await exchange.answer.close()
+
+
+async def authenticate(
+    exchange: Exchange, worker: Worker, credentials: list[tuple[bytes, bytes]]
+) -> None:
+    """Fills `caller`. A credential that is unknown may be newer than the snapshot."""
+    token = read_token(credentials)
+    try:
+        exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
+    except Unauthenticated:
+        exchange.snapshot = await worker.store.catch_up()
+        exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
+
+
+async def read_request(exchange: Exchange, receive: Receive) -> None:
+    """Fills what headers and body say."""
+    assert exchange.caller is not None
+    read_head(exchange)
+    limit = exchange.snapshot.routing.max_request_bytes
+    check_head(exchange.headers, limit)
+    exchange.raw = await read_body(receive, limit)
+    exchange.body = exchange.inbound.parse(parse_json(exchange.raw))
+    exchange.stream = bool(exchange.body.stream)
+    exchange.user = end_user(exchange.caller.user, exchange.body.user)
+
+
+async def choose(exchange: Exchange, worker: Worker) -> None:
+    """Fills `alias`, `choice` and `rates`. An alias that is unknown may be newer than the snapshot."""
+    name = exchange.endpoint.alias or exchange.body.model
+    if not name:
+        raise InvalidRequest("model is required: the alias to ask", param="model")
+    try:
+        exchange.alias = find_alias(exchange, name)
+    except AliasNotFound:
+        exchange.snapshot = await worker.store.catch_up()
+        exchange.alias = find_alias(exchange, name)
+    choose_targets(exchange)
+
+
+async def refuse(exchange: Exchange, worker: Worker, error: GatewayError, reply: Reply) -> None:
+    """Answers a request that goes no further, and counts it."""
+    caller = exchange.caller
+    tenant, key_id = (caller.tenant.name, caller.key_id) if caller else ("", "")
+    worker.store.count_refusal(tenant=tenant, key_id=key_id, code=error.code)
+    log.info(
+        "refused",
+        request_id=exchange.request_id,
+        endpoint=exchange.endpoint.name,
+        tenant=tenant,
+        key_id=key_id,
+        status=error.status,
+        code=error.code,
+        reason=getattr(error, "reason", None) or error.message[:300],
+    )
+    await _send_error(exchange, reply, error)
+
+
+async def _watch(receive: Receive, working: "asyncio.Task[None] | None") -> None:
+    """Cancels the work as soon as the caller has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if working is not None:
+        working.cancel()
+
+
+async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | None:
+    """Tries the targets, and settles. Returns the last bytes; None when nobody is there to read."""
+    try:
+        return await attempt.run(exchange, reply, worker.upstreams, worker.store)
+    except GatewayError as error:
+        return _failed(exchange, error)
+    except asyncio.CancelledError:
+        exchange.outcome, exchange.ended_by = "interrupted", "caller"
+        exchange.answered = exchange.answered or time.perf_counter()
+        if not exchange.head_sent:
+            exchange.status = 499
+        return None
+    except Exception:
+        log.exception("a request failed inside the gateway", request_id=exchange.request_id)
+        return _failed(exchange, GatewayError("The gateway failed; the request id finds it in its log."))
+    finally:
+        settle(exchange, worker.store)
+
+
+def _failed(exchange: Exchange, error: GatewayError) -> bytes:
+    """Notes the failure; returns what tells the caller: an event in a stream, else a body."""
+    exchange.answered = exchange.answered or time.perf_counter()
+    exchange.error_code = error.code
+    upstream = error if isinstance(error, UpstreamError) else None
+    exchange.ended_by = "upstream" if upstream and upstream.kind != "timeout" else "gateway"
+    if exchange.head_sent:
+        exchange.outcome = "interrupted"
+        own = upstream.body if upstream and _same_dialect(exchange) else None
+        event: bytes = own or exchange.inbound.write_stream_error(error, exchange.request_id)
+        return event
+    exchange.outcome, exchange.status, exchange.failure = "failed", error.status, error
+    if upstream and error.status == 400 and upstream.body and _same_dialect(exchange):
+        return upstream.body
+    body: bytes = exchange.inbound.write_error(error, exchange.request_id)
+    return body
+
+
+def _same_dialect(exchange: Exchange) -> bool:
+    target = exchange.target
+    return target is not None and target.model.provider.dialect == exchange.endpoint.dialect
+
+
+async def _send_last(exchange: Exchange, reply: Reply, last: bytes) -> None:
+    if exchange.head_sent:
+        await reply.finish(last)
+        return
+    headers = [(b"content-type", b"application/json")]
+    headers += exchange_headers(exchange, now=time.perf_counter())
+    if exchange.failure is not None:
+        headers += error_headers(exchange.failure)
+    await reply.whole(exchange.status, headers, last)
+
+
+def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
+    """What an error says beside its body."""
+    headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after + 0.499))).encode()))
+    return headers
+
+
+async def _send_error(exchange: Exchange, reply: Reply, error: GatewayError) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"x-request-id", exchange.request_id.encode()),
+        *cors_headers(exchange),
+        *error_headers(error),
+    ]
+    await reply.whole(
+        error.status, headers, exchange.inbound.write_error(error, exchange.request_id)
+    )

@@ -1,0 +1,259 @@
+"""The answer from upstream to caller: passed through, or translated. Both have the same signature:
+they send everything but the last bytes, and return those; the pipeline settles before it sends them.
+
+Nothing is sent before the first real content, so that an error before it can still fall back.
+Passing through, the frames are the upstream's own, byte for byte; once content flows, a chunk that
+holds nothing notable is forwarded without being looked into. Translating, the frames are written
+from canonical events.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from types import ModuleType
+
+from proxy.chat.events import (
+    Event,
+    Failed,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    UsageReported,
+)
+from proxy.errors import UpstreamError
+from proxy.exchange import Exchange
+from proxy.framing.sse import FrameTooLarge, SseFramer
+from proxy.meter import Delivered
+from proxy.reply import Reply, exchange_headers
+from proxy.upstream import TOTAL_TIMEOUT, Answer
+
+HELD_BYTES = 1_000_000
+"""How much may come before the first content."""
+
+_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_NO_BUFFERING = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_INCOMPLETE = "The upstream ended its answer before it was complete."
+_CONTENT = (TextDelta, ReasoningDelta, ToolArgumentsDelta, Finished)
+
+
+async def _start_stream(exchange: Exchange, reply: Reply) -> None:
+    """The head of a stream: from here on there is no other answer."""
+    now = exchange.first_token = time.perf_counter()
+    exchange.head_sent = True
+    await reply.start(
+        200, [_EVENT_STREAM, *_NO_BUFFERING, *exchange_headers(exchange, now=now)]
+    )
+
+
+class _PassingStream:
+    """One stream on its way through: what is held, what has been seen, what may go."""
+
+    def __init__(self, outbound: ModuleType, exchange: Exchange, *, hides_usage: bool) -> None:
+        self._outbound = outbound
+        self._exchange = exchange
+        self._hides_usage = hides_usage
+        self._framer = SseFramer()
+        self._finished = False
+        self._size_held = 0
+        self.held: list[bytes] = []
+        self.flowing = False
+        self.ended = False
+
+    def take(self, chunk: bytes) -> bytes:
+        """The bytes that may go on now. Raises UpstreamError."""
+        try:
+            frames = self._framer.feed(chunk)
+        except FrameTooLarge:
+            raise UpstreamError("server_error", "The upstream sent an endless event.") from None
+        if self.flowing:
+            passing = b"".join(frames)
+            if not self._outbound.is_notable(passing):
+                return passing
+        return self._look_through(frames)
+
+    def _look_through(self, frames: list[bytes]) -> bytes:
+        going: list[bytes] = []
+        for frame in frames:
+            seen = self._outbound.sight(frame)
+            if seen.error is not None:
+                self._fail(seen.error, frame, going)
+            if seen.usage is not None:
+                self._exchange.usage = seen.usage
+            self._finished = self._finished or seen.finished
+            if self._hides_usage and seen.only_usage:
+                continue
+            if seen.ends_stream or self.ended:
+                self.ended = True
+                self.held.append(frame)
+            elif self.flowing or seen.has_content or seen.finished:
+                if not self.flowing:
+                    self.flowing = True
+                    going, self.held = self.held, []
+                going.append(frame)
+            else:
+                self._hold(frame)
+        return b"".join(going)
+
+    def _hold(self, frame: bytes) -> None:
+        self.held.append(frame)
+        self._size_held += len(frame)
+        if self._size_held > HELD_BYTES:
+            raise UpstreamError("server_error", "The upstream sent no content for too long.")
+
+    def _fail(self, error: UpstreamError, frame: bytes, going: list[bytes]) -> None:
+        """An error of the upstream in its stream. After content its own event ends ours."""
+        if self.flowing:
+            self._exchange.answered = time.perf_counter()
+            error.body = b"".join([*going, frame])
+        raise error
+
+    def finish(self, delivered: Delivered) -> bytes:
+        """The last bytes. Raises UpstreamError when the upstream stopped in the middle."""
+        rest = self._framer.rest
+        if rest:
+            seen = self._outbound.sight(rest)
+            if seen.error is not None:
+                self._fail(seen.error, rest, [])
+            self._finished = self._finished or seen.finished
+            self._exchange.usage = seen.usage or self._exchange.usage
+            self.held.append(rest)
+        if not (self.ended or self._finished or self._finishes(delivered)):
+            raise UpstreamError("connection", _INCOMPLETE)
+        return b"".join(self.held)
+
+    def _finishes(self, delivered: Delivered) -> bool:
+        """Whether what passed unseen says that the answer is complete."""
+        frames = SseFramer().feed(delivered.frames())
+        return any(self._outbound.sight(frame).finished for frame in frames[-8:])
+
+
+class _Clock:
+    """Idle and total time-outs of one answer, on one asyncio.Timeout."""
+
+    def __init__(self, idle: float, total_at: float) -> None:
+        self._idle = idle
+        self._total_at = total_at
+        self._loop = asyncio.get_running_loop()
+        self.timeout = asyncio.timeout_at(self._next())
+
+    def _next(self) -> float:
+        return min(self._loop.time() + self._idle, self._total_at)
+
+    def tick(self) -> None:
+        self.timeout.reschedule(self._next())
+
+    def error(self) -> UpstreamError:
+        if self._loop.time() >= self._total_at:
+            return UpstreamError("timeout", TOTAL_TIMEOUT)
+        return UpstreamError(
+            "timeout", f"The upstream sent nothing for {self._idle:g} s (idle)."
+        )
+
+
+async def pass_stream(
+    exchange: Exchange,
+    answer: Answer,
+    reply: Reply,
+    *,
+    outbound: ModuleType,
+    hides_usage: bool,
+    total_at: float,
+) -> bytes:
+    """Frames go as they come. Raises UpstreamError."""
+    assert exchange.target is not None
+    stream = _PassingStream(outbound, exchange, hides_usage=hides_usage)
+    delivered = exchange.delivered = Delivered(outbound.read_events().read)
+    clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
+    try:
+        async with clock.timeout:
+            while not stream.ended:
+                chunk = await answer.read()
+                if chunk is None:
+                    break
+                going = stream.take(chunk)
+                if going:
+                    if not exchange.head_sent:
+                        await _start_stream(exchange, reply)
+                    await reply.write(going)
+                    delivered.add(going)
+                clock.tick()
+    except TimeoutError:
+        raise clock.error() from None
+    exchange.answered = time.perf_counter()
+    last = stream.finish(delivered)
+    if not exchange.head_sent:
+        await _start_stream(exchange, reply)
+    return last
+
+
+async def pass_body(
+    exchange: Exchange, answer: Answer, *, outbound: ModuleType, total_at: float
+) -> bytes:
+    """The upstream's own body. Raises UpstreamError."""
+    assert exchange.target is not None
+    clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
+    try:
+        async with clock.timeout:
+            body = await answer.read_all(clock.tick)
+    except TimeoutError:
+        raise clock.error() from None
+    exchange.answered = time.perf_counter()
+    seen = outbound.sight_of_body(body)
+    if seen.error is not None:
+        raise seen.error
+    exchange.usage = seen.usage
+    if seen.usage is None:
+        exchange.delivered = Delivered(outbound.read_events().read)
+        for event in outbound.read_body(body):
+            exchange.delivered.add_event(event)
+    return body
+
+
+async def translate(exchange: Exchange, events: AsyncIterator[Event], reply: Reply) -> bytes:
+    """Canonical events in the caller's dialect. Raises UpstreamError."""
+    model = exchange.alias.name if exchange.alias else ""
+    shared = {
+        "fallback_id": f"chatcmpl-{exchange.record_id}",
+        "model": model,
+        "created": int(exchange.started_at),
+    }
+    if not exchange.stream:
+        gathered = [event async for event in _watched(exchange, events)]
+        exchange.answered = time.perf_counter()
+        body: bytes = exchange.inbound.write_body(gathered, **shared)
+        return body
+    writer = exchange.inbound.StreamWriter(exchange.read_request(), **shared)
+    held: list[bytes] = []
+    delivered = exchange.delivered = Delivered(lambda frame: iter(()))
+    async for event in _watched(exchange, events):
+        held.append(writer.write(event))
+        if exchange.head_sent or isinstance(event, _CONTENT):
+            if not exchange.head_sent:
+                await _start_stream(exchange, reply)
+            going, held = b"".join(held), []
+            if going:
+                await reply.write(going)
+            delivered.add_event(event)
+    exchange.answered = time.perf_counter()
+    if not exchange.head_sent:
+        await _start_stream(exchange, reply)
+    end: bytes = writer.end()
+    return b"".join(held) + end
+
+
+async def _watched(
+    exchange: Exchange, events: AsyncIterator[Event]
+) -> AsyncIterator[Event]:
+    """The same events, with usage noted, an error raised, and an end that was none refused."""
+    finished = False
+    async for event in events:
+        if isinstance(event, UsageReported):
+            exchange.usage = event.usage
+        elif isinstance(event, Failed):
+            raise UpstreamError(event.kind, event.message, upstream_status=event.status)
+        elif isinstance(event, Finished):
+            finished = True
+        yield event
+    if not finished:
+        raise UpstreamError("connection", _INCOMPLETE)

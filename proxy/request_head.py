@@ -1,0 +1,68 @@
+"""What a request's headers ask of the gateway, checked; each error names its header."""
+
+import asyncio
+import re
+import secrets
+
+from gateway_project.names import SLUG_PATTERN
+from gateway_project.units import parse_duration
+from proxy.errors import InvalidRequest
+from proxy.exchange import Exchange
+
+_SAFE_TOKEN = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_SLUG = re.compile(SLUG_PATTERN)
+_LABEL_VALUE = re.compile(r"[\w .:/+@-]{0,128}")
+MOST_LABELS = 16
+LONGEST_USER = 256
+
+
+def request_id(given: bytes | None) -> str:
+    """The caller's correlation id when it is a safe token, else a fresh one."""
+    if given is not None and _SAFE_TOKEN.fullmatch(given):
+        return given.decode()
+    return f"req_{secrets.token_hex(12)}"
+
+
+def _labels(text: str) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for pair in text.split(","):
+        name, equals, value = pair.strip().partition("=")
+        if not equals or not _SLUG.match(name) or not _LABEL_VALUE.fullmatch(value):
+            raise InvalidRequest(
+                "x-gateway-labels is a list like team=search,env=prod", param="x-gateway-labels"
+            )
+        labels[name] = value
+    if len(labels) > MOST_LABELS:
+        raise InvalidRequest(
+            f"x-gateway-labels has more than {MOST_LABELS} labels", param="x-gateway-labels"
+        )
+    return labels
+
+
+def read_head(exchange: Exchange) -> None:
+    """Fills labels, project and deadline. Raises InvalidRequest."""
+    headers = exchange.headers
+    assert exchange.caller is not None
+    exchange.project = exchange.caller.project
+    if (labels := headers.get(b"x-gateway-labels")) is not None:
+        exchange.labels = _labels(labels.decode("latin-1"))
+    if (project := headers.get(b"x-gateway-project")) is not None and not exchange.project:
+        exchange.project = project.decode("latin-1")
+        if not _SLUG.match(exchange.project):
+            raise InvalidRequest("x-gateway-project is a name", param="x-gateway-project")
+    if (timeout := headers.get(b"x-gateway-timeout")) is not None:
+        try:
+            seconds = parse_duration(timeout.decode("latin-1"))
+        except ValueError as error:
+            raise InvalidRequest(
+                f"x-gateway-timeout: {error}", param="x-gateway-timeout"
+            ) from None
+        exchange.deadline = asyncio.get_running_loop().time() + seconds
+
+
+def end_user(fixed: str, named: str | None) -> str:
+    """The key's own user, else the one that the body names; printable and bounded."""
+    user = fixed or named or ""
+    if user.isprintable():
+        return user[:LONGEST_USER]
+    return "".join(c for c in user if c.isprintable())[:LONGEST_USER]

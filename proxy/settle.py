@@ -1,0 +1,166 @@
+"""Usage to charge to usage record: once for each request that was admitted, whatever became of it."""
+
+import datetime
+import time
+
+import orjson
+
+from billing.pricing import Tokens
+from billing.records import Entry, Record
+from proxy import meter
+from proxy.chat.usage import Usage
+from proxy.exchange import Exchange, Rates
+from proxy.store import Store
+
+_UNPRICED = Rates(None, None)
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def moment(seconds: float) -> str:
+    """ISO-8601 in UTC with microseconds."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="microseconds")
+
+
+def first_record(exchange: Exchange) -> Record:
+    """What the record would be if the worker died before anything came back."""
+    caller, alias = exchange.caller, exchange.alias
+    assert caller is not None and alias is not None and exchange.choice is not None
+    record = Record(
+        record_id=exchange.record_id,
+        request_id=exchange.request_id,
+        started_at=moment(exchange.started_at),
+        tenant=caller.tenant.name,
+        project=exchange.project,
+        key_id=caller.key_id,
+        key=caller.key,
+        user=exchange.user,
+        alias=alias.name,
+        endpoint=exchange.endpoint.name,
+        status=0,
+        outcome="interrupted",
+        ended_by="gateway",
+        stream=exchange.stream,
+        cache="BYPASS",
+        labels=orjson.dumps(exchange.labels).decode() if exchange.labels else "{}",
+        decision=_decision(exchange),
+    )
+    exchange.record = record
+    exchange.target = exchange.choice.targets[0]
+    asked = Usage(input=meter.quick_count(exchange.raw))
+    price(exchange, asked, "estimated", caller.tenant.on_disconnect)
+    return record
+
+
+def _decision(exchange: Exchange) -> str:
+    assert exchange.choice is not None
+    facts: dict[str, object] = {"route": exchange.choice.route}
+    if exchange.warnings:
+        facts["warnings"] = exchange.warnings
+    return orjson.dumps(facts).decode()
+
+
+def _policy(exchange: Exchange) -> str:
+    """Why the charge is what it is: the use itself, or the policy for an answer that was cut."""
+    assert exchange.caller is not None
+    if exchange.outcome == "failed":
+        return "nothing"
+    if exchange.outcome == "completed":
+        return "usage"
+    return exchange.caller.tenant.on_disconnect if exchange.ended_by == "caller" else "delivered"
+
+
+def _reserved(exchange: Exchange, usage: Usage) -> Tokens:
+    """The most that the request could have used."""
+    assert exchange.target is not None
+    body = exchange.body
+    asked = getattr(body, "max_completion_tokens", None) or getattr(body, "max_tokens", None)
+    output = asked or exchange.target.model.max_output_tokens or usage.total_output
+    return Tokens(input=max(usage.total_input, len(exchange.raw)), output=output)
+
+
+def _charged(exchange: Exchange, usage: Usage, policy: str) -> Tokens | None:
+    used = Tokens(
+        usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning
+    )
+    match policy:
+        case "nothing":
+            return None
+        case "input":
+            return Tokens(usage.input, usage.cached_input, usage.cache_write)
+        case "reserved":
+            return _reserved(exchange, usage)
+    return used
+
+
+def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
+    """Puts usage, cost and charge on the record."""
+    record, target = exchange.record, exchange.target
+    assert record is not None and target is not None
+    rates = exchange.rates.get(target.model.name, _UNPRICED)
+    record.provider = target.model.provider.name
+    record.model = target.model.name
+    record.upstream_model = target.model.upstream
+    record.input_tokens = usage.input
+    record.cached_input_tokens = usage.cached_input
+    record.cache_write_tokens = usage.cache_write
+    record.output_tokens = usage.output
+    record.reasoning_tokens = usage.reasoning
+    record.usage_source = source
+    record.charge_policy = policy
+    record.quarantined = None in rates
+    failed = exchange.outcome == "failed"
+    used = Tokens(
+        usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning
+    )
+    charged = _charged(exchange, usage, policy)
+    if rates.cost is not None:
+        record.cost = 0 if failed else rates.cost.amount(used)
+        record.cost_currency, record.cost_price_version = rates.cost.currency, rates.cost.version
+    if rates.charge is not None:
+        record.charge = 0 if charged is None else rates.charge.amount(charged)
+        record.charge_currency = rates.charge.currency
+        record.charge_price_version = rates.charge.version
+    exchange.cost, exchange.charge = record.cost, record.charge
+
+
+def _metered(exchange: Exchange) -> tuple[Usage, str]:
+    """The provider's report, else what was delivered, else nothing for an answer that failed."""
+    if exchange.usage is not None:
+        return exchange.usage, "provider"
+    if exchange.outcome == "failed":
+        return Usage(), "estimated"
+    try:
+        asked = meter.count_request(exchange.read_request())
+    except Exception:
+        asked = meter.quick_count(exchange.raw)
+    if exchange.delivered is None:
+        return Usage(input=asked), "estimated"
+    return exchange.delivered.usage(input_tokens=asked), "estimated"
+
+
+def settle(exchange: Exchange, store: Store) -> None:
+    """Prices the request and makes its record durable. Does nothing the second time."""
+    record = exchange.record
+    if record is None or exchange.settled:
+        return
+    now = time.perf_counter()
+    usage, source = _metered(exchange)
+    price(exchange, usage, source, _policy(exchange))
+    record.status = exchange.status
+    record.outcome = exchange.outcome
+    record.ended_by = exchange.ended_by
+    record.error_code = exchange.error_code
+    record.attempts = len(exchange.attempts)
+    record.latency_us = _microseconds(now - exchange.started)
+    if exchange.first_token:
+        record.first_token_us = _microseconds(exchange.first_token - exchange.started)
+    waited = (exchange.answered or now) - exchange.called if exchange.called else 0.0
+    record.gateway_us = _microseconds(max(now - exchange.started - waited, 0.0))
+    if exchange.warnings:
+        record.decision = _decision(exchange)
+    assert exchange.segment is not None
+    store.settle(exchange.segment, Entry(True, record, exchange.attempts))
+    exchange.settled = True

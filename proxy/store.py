@@ -1,0 +1,313 @@
+"""The only door between the event loop and the database.
+
+Reading: one immutable Snapshot, swapped whole when a revision has moved; polled, and looked at once
+more when a credential or an alias is unknown, so that what was just created works at once. With the
+database away the last good snapshot serves.
+
+Writing: settled records go to the journal at once (see billing/journal.py) and to the database in
+batches from a thread of its own. With the database away they wait, in memory up to a bound and in
+the journal in any case.
+"""
+
+import asyncio
+import datetime
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+)
+
+from billing import journal, ledger
+from billing.partitions import ensure_partitions
+from billing.records import AttemptRow, Entry, Record
+from billing.snapshots import BillingSnapshot, PricedModel, read_billing
+from billing.usage import summarise
+from proxy.errors import StoreUnavailable
+from routing.models import GatewaySettings
+from routing.snapshots import RoutingSnapshot, read_routing
+from tenants import revisions
+from tenants.snapshots import KeysSnapshot, TenantSnapshot, read_keys, read_tenants
+
+log = structlog.get_logger("gateway.store")
+
+POLL_SECONDS = 0.25
+WRITE_SECONDS = 0.1
+CATCH_UP_SECONDS = 0.05
+WAITING_RECORDS = 50_000
+"""Records held in memory while the database is away; more wait in the journal alone."""
+
+RETRY_SECONDS = 1.0
+RECOVER_SECONDS = 30.0
+
+T = TypeVar("T")
+Waiting = tuple[journal.Segment, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the hot path knows. A request keeps the one it began with."""
+
+    revisions: Mapping[str, int]
+    tenants: Mapping[str, TenantSnapshot]
+    keys: KeysSnapshot
+    routing: RoutingSnapshot
+    billing: BillingSnapshot
+
+
+def _read_configuration() -> tuple[Any, Any, Any]:
+    routing = read_routing()
+    models = [
+        PricedModel(model.name, model.provider.dialect, model.upstream)
+        for model in routing.models.values()
+    ]
+    settings = GatewaySettings.objects.first() or GatewaySettings()
+    return read_tenants(), routing, read_billing(models, settings.exchange_rates)
+
+
+def read_snapshot(last: Snapshot | None) -> Snapshot:
+    """A snapshot of the database as it is, reusing the parts of `last` whose revision stands.
+
+    The revisions are read first: a change made meanwhile is seen now, and read again next time.
+    """
+    current = revisions.current()
+    if last is not None and last.revisions == current:
+        return last
+    configuration, keys = revisions.CONFIGURATION, revisions.KEYS
+    if last is None or last.revisions.get(configuration) != current.get(configuration):
+        tenants, routing, billing = _read_configuration()
+    else:
+        tenants, routing, billing = last.tenants, last.routing, last.billing
+    if last is None or last.revisions.get(keys) != current.get(keys):
+        key_snapshot = read_keys()
+    else:
+        key_snapshot = last.keys
+    return Snapshot(current, tenants, key_snapshot, routing, billing)
+
+
+def _write(batch: list[Waiting], refusals: ledger.Refusals) -> None:
+    """Writes a batch whole; where one of its rows is refused, the others all the same."""
+    now = datetime.datetime.now(tz=datetime.UTC)
+    entries = [entry for _, entry in batch]
+    try:
+        ledger.write(entries, refusals, now=now)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("a batch of records was refused; its rows are written one by one")
+        for entry in entries:
+            try:
+                ledger.write([entry], {}, now=now)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:
+                log.exception("a record was refused", record=msgspec.to_builtins(entry))
+
+
+class Store:
+    """One per worker. `start` and `stop` belong to the ASGI lifespan."""
+
+    def __init__(self, *, spool: Path) -> None:
+        self._spool = spool
+        self._snapshot: Snapshot | None = None
+        self._threads = {
+            name: ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
+            for name in ("read", "write")
+        }
+        self._journal: journal.Journal | None = None
+        self._waiting: list[Waiting] = []
+        self._refusals: Counter[tuple[str, str, str]] = Counter()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._looked_at = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._failing = False
+        self.problem = "the first snapshot is being read"
+        """What is wrong with the database now; empty when nothing is."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Raises StoreUnavailable until the first snapshot has been read."""
+        if self._snapshot is None:
+            raise StoreUnavailable("The gateway is starting.", retry_after=1)
+        return self._snapshot
+
+    @property
+    def is_ready(self) -> bool:
+        """Once a snapshot has been read, the last good one serves."""
+        return self._snapshot is not None
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Opens the journal, writes what dead workers left, reads the first snapshot."""
+        self._journal = journal.Journal(self._spool)
+        await self._look()
+        await self._recover()
+        self._tasks = [
+            asyncio.create_task(self._poll(), name="store-poll"),
+            asyncio.create_task(self._write_in_turn(), name="store-write"),
+        ]
+
+    async def stop(self) -> None:
+        """Writes what waits, and leaves to the journal what cannot be written."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._flush()
+        if self._journal is not None:
+            self._journal.close()
+        for threads in self._threads.values():
+            threads.submit(connection.close).result()
+            threads.shutdown()
+
+    async def _in_thread(self, name: str, call: Callable[[], T]) -> T:
+        def run() -> T:
+            close_old_connections()
+            return call()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads[name], run)
+
+    # ---- reading
+
+    async def _look(self) -> None:
+        """Reads the snapshot again if a revision has moved; keeps the last one on failure."""
+        last = self._snapshot
+        try:
+            self._snapshot = await self._in_thread("read", lambda: read_snapshot(last))
+            self.problem = ""
+        except (DatabaseError, InterfaceError) as error:
+            if not self.problem or last is None:
+                log.warning("the database cannot be read; the last snapshot serves", error=str(error))
+            self.problem = f"the database cannot be read: {type(error).__name__}"
+        except Exception:
+            log.exception("the configuration cannot be read; the last snapshot serves")
+            self.problem = "the configuration cannot be read"
+        self._looked_at = time.monotonic()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._look()
+
+    async def catch_up(self) -> Snapshot:
+        """The snapshot after one more look, shared by all who ask at the same time, and bounded
+        in how often it is taken: an unknown name costs the database little."""
+        if self._looking is None and time.monotonic() - self._looked_at >= CATCH_UP_SECONDS:
+            self._looking = asyncio.create_task(self._look())
+            self._looking.add_done_callback(lambda _: setattr(self, "_looking", None))
+        if self._looking is not None:
+            await asyncio.shield(self._looking)
+        return self.snapshot
+
+    async def usage(
+        self, *, start: datetime.datetime, end: datetime.datetime, by: str, tenant: str
+    ) -> dict[str, Any]:
+        """A tenant's own usage, as `GET /v1/usage` answers it."""
+        try:
+            return await self._in_thread(
+                "read", lambda: summarise(start=start, end=end, by=by, tenant=tenant)
+            )
+        except (DatabaseError, InterfaceError) as error:
+            raise StoreUnavailable("The usage cannot be read now.", retry_after=5) from error
+
+    # ---- writing
+
+    def admit(self, record: Record, attempts: list[AttemptRow]) -> journal.Segment:
+        """Durable before the upstream is called. Raises StoreUnavailable when it cannot be."""
+        assert self._journal is not None
+        try:
+            return self._journal.admit(record, attempts)
+        except OSError as error:
+            log.error("the journal cannot be written; requests are refused", error=str(error))
+            raise StoreUnavailable(
+                "The gateway cannot record requests now.", retry_after=5
+            ) from error
+
+    def amend(
+        self, segment: journal.Segment, record: Record, attempts: list[AttemptRow]
+    ) -> None:
+        """What the record would be, now that another target is tried."""
+        assert self._journal is not None
+        try:
+            self._journal.amend(segment, record, attempts)
+        except OSError as error:
+            log.error("the journal cannot be amended", error=str(error))
+
+    def settle(self, segment: journal.Segment, entry: Entry) -> None:
+        """Durable before the last byte leaves. A journal that fails now leaves the record in
+        memory, from where it reaches the database with the next batch."""
+        assert self._journal is not None
+        try:
+            self._journal.settle(segment, entry)
+        except OSError as error:
+            log.error("the journal cannot be written", error=str(error))
+        self._waiting.append((segment, entry))
+
+    def count_refusal(self, *, tenant: str, key_id: str, code: str) -> None:
+        """One request refused before it cost anything."""
+        self._refusals[tenant, key_id, code] += 1
+
+    async def _write_in_turn(self) -> None:
+        recovered_at = time.monotonic()
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            await self._flush()
+            if time.monotonic() - recovered_at >= RECOVER_SECONDS:
+                await self._recover()
+                recovered_at = time.monotonic()
+
+    async def _flush(self) -> None:
+        if not self._waiting and not self._refusals:
+            return
+        batch, self._waiting = self._waiting, []
+        refusals, self._refusals = self._refusals, Counter()
+        try:
+            await self._in_thread("write", lambda: _write(batch, refusals))
+        except (OperationalError, InterfaceError) as error:
+            if not self._failing:
+                log.error("records wait: the database cannot be written", error=str(error))
+            self._failing = True
+            self._waiting = batch + self._waiting
+            self._refusals.update(refusals)
+            self._keep_in_bounds()
+            await asyncio.sleep(RETRY_SECONDS)
+            return
+        self._failing = False
+        assert self._journal is not None
+        self._journal.committed([segment for segment, _ in batch])
+
+    def _keep_in_bounds(self) -> None:
+        """What is over the bound stays in the journal alone, for the next start to recover."""
+        over = len(self._waiting) - WAITING_RECORDS
+        if over > 0:
+            log.error("records wait in the journal alone", records=over)
+            del self._waiting[:over]
+
+    async def _recover(self) -> None:
+        """Writes what dead workers left in the spool. Failing that, the next start will."""
+        now = datetime.datetime.now(tz=datetime.UTC)
+
+        def recover() -> int:
+            ensure_partitions(now.date())
+            return journal.recover(
+                self._spool, lambda entries: ledger.write(entries, {}, now=now)
+            )
+
+        try:
+            found = await self._in_thread("write", recover)
+        except (DatabaseError, InterfaceError, OSError) as error:
+            log.error("journals of dead workers wait", error=str(error))
+            return
+        if found:
+            log.warning("recovered what a dead worker left", requests=found)
