@@ -1,5 +1,6 @@
 """From the schema's errors to problems that name their YAML path."""
 
+import re
 import types
 import typing
 from typing import Any
@@ -29,7 +30,7 @@ _SAID = {
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "union_tag_not_found": "needs a 'kind'",
-    "union_tag_invalid": "has none of the kinds {expected_tags}",
+    "union_tag_invalid": "must be one of {expected_tags}",
 }
 
 
@@ -45,11 +46,21 @@ def _problem(error: ErrorDetails) -> Problem:
     if error["type"] == "extra_forbidden":
         # The last step is the key itself; the schema is asked what could have stood there.
         return Problem(path, "unknown key" + suggest(steps[-1], _known_keys(error["loc"][:-1])))
-    said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, ")).format(**context)
+    if error["type"] not in _SAID:
+        return Problem(path, error["msg"].removeprefix("Value error, "))
+    said = _SAID[error["type"]].format(**context)
     if error["type"] == "literal_error":
-        words = str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
-        said += suggest(error["input"], words)
+        said += suggest(error["input"], _words(context["expected"]))
+    if error["type"] == "union_tag_invalid":
+        return Problem(
+            join(path, "kind"), said + suggest(context["tag"], _words(context["expected_tags"]))
+        )
     return Problem(path, said)
+
+
+def _words(quoted: str) -> list[str]:
+    """The words in `'a', 'b' or 'c'`."""
+    return re.findall(r"'([^']*)'", quoted)
 
 
 def _steps(location: tuple[str | int, ...]) -> list[str | int]:

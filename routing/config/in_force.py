@@ -3,6 +3,7 @@ on export, and is named at start so that nobody relies on it."""
 
 from collections.abc import Iterator
 
+from routing.config.applying import stored
 from routing.config.normal import Plain
 
 IN_FORCE: dict[str, set[str]] = {
@@ -48,10 +49,11 @@ DIALECTS = {"openai", "demo"}
 STRATEGIES = {"weighted"}
 
 
-def not_in_force(configuration: Plain) -> list[str]:
-    """The settings of a listed configuration that are stored but not acted on, by their paths
-    without the names in between: `gateway.limits`, `aliases.cache`, `dialect anthropic`."""
-    return sorted(set(_found(configuration)))
+def not_in_force(configuration: Plain | None = None) -> list[str]:
+    """The settings of a listed configuration (by default the stored one) that are not acted on, by
+    their paths without the names in between: `gateway.limits`, `aliases.cache`,
+    `dialect anthropic`."""
+    return sorted(set(_found(stored() if configuration is None else configuration)))
 
 
 def _found(configuration: Plain) -> Iterator[str]:

@@ -87,8 +87,12 @@ def merge(stored: Plain, wanted: Plain, prune: bool) -> Plain:
 
 
 def _merge_mapping(stored: Plain, wanted: Plain, field: str, prune: bool) -> Plain:
-    kept = {} if prune else stored.get(field, {})
-    return {name: {**entry} for name, entry in {**kept, **wanted.get(field, {})}.items()}
+    # What the file has comes first: problems name its entries by their place in it.
+    merged = {name: {**entry} for name, entry in wanted.get(field, {}).items()}
+    if not prune:
+        for name, entry in stored.get(field, {}).items():
+            merged.setdefault(name, {**entry})
+    return merged
 
 
 def _merge_inside(stored: Plain, entry: Plain, fields: tuple[str, ...], prune: bool) -> None:

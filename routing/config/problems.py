@@ -48,13 +48,12 @@ def suggest(given: object, known: Iterable[str]) -> str:
 
 
 def with_lines(problems: list[Problem], lines: dict[str, int]) -> list[Problem]:
-    """The same problems with the line of their path, or of the nearest thing that encloses it."""
-    return [
-        problem
-        if problem.line
-        else Problem(problem.path, problem.message, _line(problem.path, lines))
+    """The same problems, each with the line of its path or of what encloses it, in their order."""
+    placed = [
+        Problem(problem.path, problem.message, problem.line or _line(problem.path, lines))
         for problem in problems
     ]
+    return sorted(placed, key=lambda problem: problem.line or 0)
 
 
 def _line(path: str, lines: dict[str, int]) -> int | None:

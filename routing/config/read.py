@@ -4,9 +4,9 @@ from django.db.models import Prefetch
 
 from billing.models import PriceBook, PriceVersion
 from routing.config import read_routing, read_tenants
+from routing.config.formats import moment_text, plain
 from routing.config.normal import Plain
 from routing.config.rows import by_name, columns, normalise
-from routing.config.scalars import moment_text, plain
 from routing.config.schema import Gateway
 from routing.config.schema_guards import Guard as GuardShape
 from routing.config.schema_prices import PriceBook as PriceBookShape

@@ -2,9 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
-
-from routing.config.scalars import Currency, Effective, Rate, Shape, Size, Slug, SomeTime, once
+from routing.config.fields import Currency, Effective, Rate, Shape, Size, Slug, SomeTime, once
 from routing.config.schema_aliases import Alias
 from routing.config.schema_guards import Guard
 from routing.config.schema_limits import Budget, Limits
@@ -42,17 +40,13 @@ class Gateway(Shape):
     retention: Retention = Retention()
 
 
-# A section whose lines are all commented out is an empty one.
-_or_nothing = BeforeValidator(lambda value: {} if value is None else value)
-
-
 class Document(Shape):
     version: Literal[1] = 1
     gateway: Gateway | None = None
-    providers: Annotated[dict[Slug, Provider], _or_nothing] = {}
-    models: Annotated[dict[Slug, Model], _or_nothing] = {}
-    price_books: Annotated[dict[Slug, PriceBook], _or_nothing] = {}
-    guards: Annotated[dict[Slug, Guard], _or_nothing] = {}
-    aliases: Annotated[dict[Slug, Alias], _or_nothing] = {}
-    tiers: Annotated[dict[Slug, Tier], _or_nothing] = {}
-    tenants: Annotated[dict[Slug, Tenant], _or_nothing] = {}
+    providers: dict[Slug, Provider] = {}
+    models: dict[Slug, Model] = {}
+    price_books: dict[Slug, PriceBook] = {}
+    guards: dict[Slug, Guard] = {}
+    aliases: dict[Slug, Alias] = {}
+    tiers: dict[Slug, Tier] = {}
+    tenants: dict[Slug, Tenant] = {}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from routing.config.scalars import (
+from routing.config.fields import (
     Fraction,
     Hours,
     Integer,

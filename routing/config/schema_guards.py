@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from routing.config.scalars import Fraction, JsonObject, Regex, Shape, SomeTime, Url, once
+from routing.config.fields import Fraction, JsonObject, Regex, Shape, SomeTime, Url, once
 
 Stage = Literal["input", "output", "both"]
 OnError = Literal["block", "allow"]

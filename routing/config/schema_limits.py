@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
-from routing.config.scalars import (
+from routing.config.fields import (
     Count,
     Duration,
     Money,
@@ -122,14 +123,8 @@ class Timeouts(Shape):
 
 
 class Retries(Shape):
-    """`attempts` counts the tries after the first."""
+    """What is left out has the provider's setting, or the gateway's default."""
 
-    attempts: Annotated[int, AfterValidator(lambda count: _at_most(count, 10))] | None = None
+    attempts: Annotated[int, Field(ge=0, le=10)] | None = None
     retry_on: list[ErrorKind] | None = None
     backoff: Duration | None = None
-
-
-def _at_most(count: int, most: int) -> int:
-    if not 0 <= count <= most:
-        raise ValueError(f"must be between 0 and {most}")
-    return count

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from routing.config.scalars import Currency, Effective, Markup, Money, Name, Shape, once
+from routing.config.fields import Currency, Effective, Markup, Money, Name, Shape, once
 
 
 class Price(Shape):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from routing.config.scalars import (
+from routing.config.fields import (
     Duration,
     HeaderName,
     Integer,

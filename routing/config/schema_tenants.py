@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from routing.config.scalars import (
+from routing.config.fields import (
     EVERY_ALIAS,
     AliasNames,
     Factor,
@@ -113,7 +113,7 @@ class Webhook(Shape):
         return self
 
 
-Origin = Annotated[str, Field(max_length=500, pattern=r"^(\*|https?://[^/\s@?#]+)$")]
+Origin = Annotated[str, Field(max_length=500, pattern=r"^https?://[^/\s@?#]+$")]
 
 
 class Tenant(Shape):

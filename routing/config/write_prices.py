@@ -13,6 +13,7 @@ from routing.config.normal import Plain
 from routing.config.problems import Problem, join
 from routing.config.rows import changed, gone, put, values_of
 
+DEFAULT_CURRENCY = PriceBook._meta.get_field("currency").get_default()
 _BUCKETS = ("input", "cached_input", "cache_write", "output", "reasoning", "per_request")
 
 
@@ -20,13 +21,20 @@ def frozen(stored: Plain, target: Plain) -> list[Problem]:
     """What old records were priced by does not change under them: the currency and the base of a
     book that usage records name."""
     problems = []
+    rows = {row.name: row for row in PriceBook.objects.select_related("based_on")}
     for name, entry in changed(stored, target, "price_books"):
-        before = stored["price_books"].get(name, entry)
-        fields = [one for one in ("currency", "based_on") if before.get(one) != entry.get(one)]
+        fields = _rewritten(rows[name], entry) if name in rows else []
         if fields and _is_in_use(name):
             said = "usage records were priced by it; take a new price book"
             problems += [Problem(join("price_books", name, field), said) for field in fields]
     return problems
+
+
+def _rewritten(row: PriceBook, entry: Plain) -> list[str]:
+    base = row.based_on.name if row.based_on else None
+    before = {"currency": row.currency, "based_on": base}
+    after = {"currency": entry.get("currency", DEFAULT_CURRENCY), "based_on": entry.get("based_on")}
+    return [field for field, value in before.items() if after[field] != value]
 
 
 def _is_in_use(book: str) -> bool:

@@ -4,9 +4,9 @@ from typing import Any
 
 from billing.models import PriceBook
 from routing.config import write_routing
+from routing.config.fields import EVERY_ALIAS
 from routing.config.normal import Plain
 from routing.config.rows import changed, gone, put, secret_columns, values_of
-from routing.config.scalars import EVERY_ALIAS
 from tenants.models import HmacSigner, Issuer, KeyPolicy, Project, Tenant, Tier, Webhook
 
 _COLUMNS = ("status", "timezone", "cors_origins", "credit", "price_factors", "limits", "budgets")
