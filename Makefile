@@ -20,7 +20,7 @@ setup: $(READY)
 
 # The first suitable Python makes the environment; whatever is missing is named, all at once.
 $(ENV)/python:
-	@missing=; outdated=; python=; \
+	@missing=; python=; \
 	need() { echo "make setup needs $$1 (Debian: apt-get install $$2)" >&2; missing=yes; }; \
 	for candidate in $(PYTHON); do \
 		$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
