@@ -100,9 +100,10 @@ def drop_partitions(cutoff: datetime.datetime, *, table: str = USAGE) -> dict[st
             cursor.execute("SELECT to_regclass(%s)", [name])
             if cursor.fetchone()[0] is None:
                 continue
-            cursor.execute(f"ALTER TABLE {table} DETACH PARTITION {name}")
+            # Counted first: from the next statement on everybody else waits.
             cursor.execute(f"SELECT COUNT(*) FROM {name}")  # noqa: S608
             dropped[name] = cursor.fetchone()[0]
+            cursor.execute(f"ALTER TABLE {table} DETACH PARTITION {name}")
             cursor.execute(f"DROP TABLE {name}")
     return dropped
 
