@@ -16,7 +16,7 @@ from gateway_project.units import from_nano, parse_percent, parse_size, to_nano
 LONGEST = 36_500 * 86_400_000
 """Milliseconds. A date that far from now is still a date."""
 
-LARGEST = 10**12
+LARGEST = 999 * 10**9
 """Bytes."""
 
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
@@ -48,7 +48,7 @@ def size(value: object) -> str:
     """`20000KB` becomes `20MB`. Raises ValueError."""
     count = parse_size(str(value))
     if not 1 <= count <= LARGEST:
-        raise ValueError("must be between 1B and 1000GB")
+        raise ValueError("must be between 1B and 999GB")
     for unit, bytes_in_it in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if count % bytes_in_it == 0:
             return f"{count // bytes_in_it}{unit}"
