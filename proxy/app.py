@@ -79,7 +79,9 @@ async def show_model(exchange: Exchange, worker: Worker, scope: Scope, reply: Re
     await _send_json(exchange, reply, orjson.dumps(exchange.inbound.model_object(name)))
 
 
-def _moment(query: dict[str, list[str]], name: str, default: datetime.datetime) -> datetime.datetime:
+def _moment(
+    query: dict[str, list[str]], name: str, default: datetime.datetime
+) -> datetime.datetime:
     if name not in query:
         return default
     try:
@@ -165,8 +167,10 @@ class Proxy:
         try:
             if get is None or method != "GET":
                 known = endpoint is not None or get is not None
-                raise MethodNotAllowed(f"{method} is not for {path}") if known else NotFound(
-                    f"There is nothing at {path[:200]}."
+                raise (
+                    MethodNotAllowed(f"{method} is not for {path}")
+                    if known
+                    else NotFound(f"There is nothing at {path[:200]}.")
                 )
             await pipeline.authenticate(exchange, self.worker, scope["headers"])
             await get(exchange, self.worker, scope, reply)
@@ -216,18 +220,28 @@ class Proxy:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.worker.store.stop()
-        await self.worker.upstreams.close()
+        self.worker.upstreams.close()
         await send({"type": "lifespan.shutdown.complete"})
 
 
 async def _bare_error(reply: Reply, error: GatewayError, headers: dict[bytes, bytes]) -> None:
     """An error before there is an exchange."""
     name = request_id(headers.get(b"x-request-id"))
-    body = {"error": {"message": error.message, "type": "server_error", "code": error.code,
-                      "param": None, "request_id": name}}
+    body = {
+        "error": {
+            "message": error.message,
+            "type": "server_error",
+            "code": error.code,
+            "param": None,
+            "request_id": name,
+        }
+    }
     await reply.whole(
         error.status,
-        [(b"content-type", b"application/json"), (b"x-request-id", name.encode()),
-         *pipeline.error_headers(error)],
+        [
+            (b"content-type", b"application/json"),
+            (b"x-request-id", name.encode()),
+            *pipeline.error_headers(error),
+        ],
         orjson.dumps(body),
     )

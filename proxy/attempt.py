@@ -95,7 +95,7 @@ async def _call(exchange: Exchange, target: Target, reply: Reply, upstreams: Ups
     )
     if answer.status != 200:
         await _raise_error(answer.status, exchange, outbound)
-    if (answer.header("content-type") or "").startswith("text/event-stream") and exchange.stream:
+    if (answer.header(b"content-type") or "").startswith("text/event-stream") and exchange.stream:
         return await relay.pass_stream(
             exchange, answer, reply, outbound=outbound, hides_usage=hides_usage, total_at=total_at
         )
@@ -110,9 +110,7 @@ async def _raise_error(status: int, exchange: Exchange, outbound: ModuleType) ->
     raise outbound.read_error(status, body, retry_after=answer.retry_after)
 
 
-async def _try(
-    exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams
-) -> bytes:
+async def _try(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
     """`_call`, with its attempt noted whatever becomes of it."""
     started = time.perf_counter()
     attempt = AttemptRow(
@@ -177,7 +175,7 @@ async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Sto
 async def _start_over(exchange: Exchange, target: Target, store: Store) -> None:
     """Forgets what the failed attempt learned, and tells the journal who is asked next."""
     if exchange.answer is not None:
-        await exchange.answer.abort()
+        exchange.answer.abort()
     exchange.answer = exchange.usage = exchange.delivered = None
     exchange.answered = 0.0
     assert exchange.record is not None and exchange.segment is not None

@@ -115,9 +115,7 @@ def _key_named_by(token: str) -> str:
 
 
 def _claims_of(key: KeySnapshot) -> _Claims:
-    return _Claims(
-        key.key_id, key.tenant, key.scopes, key.tier, key.project, key.user, key.ends_at
-    )
+    return _Claims(key.key_id, key.tenant, key.scopes, key.tier, key.project, key.user, key.ends_at)
 
 
 def _allowed(
@@ -130,7 +128,9 @@ def _allowed(
     by_policy = policy.aliases if policy else frozenset({_ALL})
     found = {}
     for (owner, name), alias in snapshot.routing.aliases.items():
-        if owner not in ("", tenant.name) or (not owner and (tenant.name, name) in snapshot.routing.aliases):
+        if owner not in ("", tenant.name) or (
+            not owner and (tenant.name, name) in snapshot.routing.aliases
+        ):
             continue
         by_tenant = bool(owner) or name in tenant.aliases or _ALL in tenant.aliases
         if (

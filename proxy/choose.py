@@ -62,7 +62,8 @@ def choose_targets(exchange: Exchange) -> None:
     spoken = [target for target in choice.targets if _is_spoken(target.model)]
     if not spoken:
         raise NoTargetAvailable(
-            f"No target of the alias {alias.name!r} has a credential in force, or speaks a dialect that is.", retry_after=30
+            f"No target of the alias {alias.name!r} has a credential in force, or speaks a dialect that is.",
+            retry_after=30,
         )
     priced = []
     for target in spoken:

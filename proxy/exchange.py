@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 def new_record_id(now: float) -> str:
     """A UUIDv7 (RFC 9562, section 5.7): milliseconds first, so that records sort by time."""
     raw = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
-    digits = (
-        raw[:6] + bytes([0x70 | raw[6] & 0x0F, raw[7], 0x80 | raw[8] & 0x3F]) + raw[9:]
-    ).hex()
+    digits = (raw[:6] + bytes([0x70 | raw[6] & 0x0F, raw[7], 0x80 | raw[8] & 0x3F]) + raw[9:]).hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 

@@ -149,7 +149,9 @@ async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | N
         return None
     except Exception:
         log.exception("a request failed inside the gateway", request_id=exchange.request_id)
-        return _failed(exchange, GatewayError("The gateway failed; the request id finds it in its log."))
+        return _failed(
+            exchange, GatewayError("The gateway failed; the request id finds it in its log.")
+        )
     finally:
         settle(exchange, worker.store)
 

@@ -41,9 +41,7 @@ async def _start_stream(exchange: Exchange, reply: Reply) -> None:
     """The head of a stream: from here on there is no other answer."""
     now = exchange.first_token = time.perf_counter()
     exchange.head_sent = True
-    await reply.start(
-        200, [_EVENT_STREAM, *_NO_BUFFERING, *exchange_headers(exchange, now=now)]
-    )
+    await reply.start(200, [_EVENT_STREAM, *_NO_BUFFERING, *exchange_headers(exchange, now=now)])
 
 
 class _PassingStream:
@@ -67,39 +65,49 @@ class _PassingStream:
         except FrameTooLarge:
             raise UpstreamError("server_error", "The upstream sent an endless event.") from None
         if self.flowing:
-            passing = b"".join(frames)
-            if not self._outbound.is_notable(passing):
-                return passing
-        return self._look_through(frames)
+            return self._pass(frames)
+        for index, frame in enumerate(frames):
+            self._look_at(frame, self.held)
+            if self.flowing or self.ended:
+                going, self.held = (self.held, []) if self.flowing else ([], self.held)
+                return b"".join(going) + self._pass(frames[index + 1 :])
+        return b""
 
-    def _look_through(self, frames: list[bytes]) -> bytes:
+    def _pass(self, frames: list[bytes]) -> bytes:
+        """Content flows: frames are looked at only where something notable is in them."""
+        passing = b"".join(frames)
+        if not self.ended and not self._outbound.is_notable(passing):
+            return passing
         going: list[bytes] = []
         for frame in frames:
-            seen = self._outbound.sight(frame)
-            if seen.error is not None:
-                self._fail(seen.error, frame, going)
-            if seen.usage is not None:
-                self._exchange.usage = seen.usage
-            self._finished = self._finished or seen.finished
-            if self._hides_usage and seen.only_usage:
-                continue
-            if seen.ends_stream or self.ended:
-                self.ended = True
+            if self.ended:
                 self.held.append(frame)
-            elif self.flowing or seen.has_content or seen.finished:
-                if not self.flowing:
-                    self.flowing = True
-                    going, self.held = self.held, []
-                going.append(frame)
+            elif self._outbound.is_notable(frame):
+                self._look_at(frame, going)
             else:
-                self._hold(frame)
+                going.append(frame)
         return b"".join(going)
 
-    def _hold(self, frame: bytes) -> None:
-        self.held.append(frame)
-        self._size_held += len(frame)
-        if self._size_held > HELD_BYTES:
-            raise UpstreamError("server_error", "The upstream sent no content for too long.")
+    def _look_at(self, frame: bytes, going: list[bytes]) -> None:
+        """Notes what a frame shows, and puts it where it belongs."""
+        seen = self._outbound.sight(frame)
+        if seen.error is not None:
+            self._fail(seen.error, frame, going)
+        if seen.usage is not None:
+            self._exchange.usage = seen.usage
+        self._finished = self._finished or seen.finished
+        if self._hides_usage and seen.only_usage:
+            return
+        if seen.ends_stream:
+            self.ended = True
+            self.held.append(frame)
+            return
+        going.append(frame)
+        if not self.flowing:
+            self.flowing = seen.has_content or seen.finished
+            self._size_held += len(frame)
+            if self._size_held > HELD_BYTES:
+                raise UpstreamError("server_error", "The upstream sent no content for too long.")
 
     def _fail(self, error: UpstreamError, frame: bytes, going: list[bytes]) -> None:
         """An error of the upstream in its stream. After content its own event ends ours."""
@@ -146,9 +154,7 @@ class _Clock:
     def error(self) -> UpstreamError:
         if self._loop.time() >= self._total_at:
             return UpstreamError("timeout", TOTAL_TIMEOUT)
-        return UpstreamError(
-            "timeout", f"The upstream sent nothing for {self._idle:g} s (idle)."
-        )
+        return UpstreamError("timeout", f"The upstream sent nothing for {self._idle:g} s (idle).")
 
 
 async def pass_stream(
@@ -242,9 +248,7 @@ async def translate(exchange: Exchange, events: AsyncIterator[Event], reply: Rep
     return b"".join(held) + end
 
 
-async def _watched(
-    exchange: Exchange, events: AsyncIterator[Event]
-) -> AsyncIterator[Event]:
+async def _watched(exchange: Exchange, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
     """The same events, with usage noted, an error raised, and an end that was none refused."""
     finished = False
     async for event in events:

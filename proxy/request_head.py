@@ -54,9 +54,7 @@ def read_head(exchange: Exchange) -> None:
         try:
             seconds = parse_duration(timeout.decode("latin-1"))
         except ValueError as error:
-            raise InvalidRequest(
-                f"x-gateway-timeout: {error}", param="x-gateway-timeout"
-            ) from None
+            raise InvalidRequest(f"x-gateway-timeout: {error}", param="x-gateway-timeout") from None
         exchange.deadline = asyncio.get_running_loop().time() + seconds
 
 

@@ -82,9 +82,7 @@ def _reserved(exchange: Exchange, usage: Usage) -> Tokens:
 
 
 def _charged(exchange: Exchange, usage: Usage, policy: str) -> Tokens | None:
-    used = Tokens(
-        usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning
-    )
+    used = Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
     match policy:
         case "nothing":
             return None
@@ -112,9 +110,7 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     record.charge_policy = policy
     record.quarantined = None in rates
     failed = exchange.outcome == "failed"
-    used = Tokens(
-        usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning
-    )
+    used = Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
     charged = _charged(exchange, usage, policy)
     if rates.cost is not None:
         record.cost = 0 if failed else rates.cost.amount(used)

@@ -168,7 +168,7 @@ class Store:
         if self._journal is not None:
             self._journal.close()
         for threads in self._threads.values():
-            threads.submit(connection.close).result()
+            threads.submit(lambda: connection.close()).result()
             threads.shutdown()
 
     async def _in_thread(self, name: str, call: Callable[[], T]) -> T:
@@ -188,7 +188,9 @@ class Store:
             self.problem = ""
         except (DatabaseError, InterfaceError) as error:
             if not self.problem or last is None:
-                log.warning("the database cannot be read; the last snapshot serves", error=str(error))
+                log.warning(
+                    "the database cannot be read; the last snapshot serves", error=str(error)
+                )
             self.problem = f"the database cannot be read: {type(error).__name__}"
         except Exception:
             log.exception("the configuration cannot be read; the last snapshot serves")
@@ -234,9 +236,7 @@ class Store:
                 "The gateway cannot record requests now.", retry_after=5
             ) from error
 
-    def amend(
-        self, segment: journal.Segment, record: Record, attempts: list[AttemptRow]
-    ) -> None:
+    def amend(self, segment: journal.Segment, record: Record, attempts: list[AttemptRow]) -> None:
         """What the record would be, now that another target is tried."""
         assert self._journal is not None
         try:
@@ -300,9 +300,7 @@ class Store:
 
         def recover() -> int:
             ensure_partitions(now.date())
-            return journal.recover(
-                self._spool, lambda entries: ledger.write(entries, {}, now=now)
-            )
+            return journal.recover(self._spool, lambda entries: ledger.write(entries, {}, now=now))
 
         try:
             found = await self._in_thread("write", recover)

@@ -1,95 +1,91 @@
-"""The only outbound sockets of the hot path.
+"""The only outbound sockets of the hot path: pools of connections, and answers as they arrive.
 
-pyreqwest is called directly: through httpx's transport interface the same client costs more than
-twice as much CPU (docs/decisions). Its exceptions end here, translated by table.
+Ours, because the client is where a Python gateway spends its time: per request httpx costs ten
+times, aiohttp three times as much CPU (docs/decisions). Environment proxies are not read and
+redirects not followed: only configuration says where a request goes.
 """
 
 import asyncio
+import ssl
+import time
 import zlib
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any
+from urllib.parse import urlsplit
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    ConnectTimeoutError,
-    DecodeError,
-    NetworkError,
-    PyreqwestError,
-    RequestTimeoutError,
-)
+import certifi
 
 from proxy.errors import UpstreamError
+from proxy.http1 import Connection
 from routing.snapshots import Timeouts
 
 MAX_BODY = 64_000_000
 """Bytes of a whole answer, and of an error's body."""
+IDLE_SECONDS = 30
+"""How long an unused connection is kept; providers close theirs after a minute or more."""
 DRAIN_SECONDS = 0.2
 """How long a connection is given to end its answer so that it can be used again."""
-
 TOTAL_TIMEOUT = "The answer took longer than it may in all (total)."
 
-_CAUSES: Sequence[tuple[type[Exception], str, str]] = (
-    (ConnectTimeoutError, "timeout", "The upstream could not be connected to in time (connect)."),
-    (RequestTimeoutError, "timeout", "The upstream did not answer in time."),
-    (NetworkError, "connection", "The connection to the upstream failed"),
-    (DecodeError, "server_error", "The upstream's answer is not HTTP that can be read"),
-    (PyreqwestError, "connection", "The request to the upstream failed"),
-)
+Header = tuple[str, str]
 
 
-def _translated(error: Exception) -> UpstreamError:
-    for foreign, kind, message in _CAUSES:
-        if isinstance(error, foreign):
-            causes = (getattr(error, "details", None) or {}).get("causes") or []
-            last = str(causes[-1]["message"]) if causes else ""
-            told = f"{message}: {last}." if last and kind != "timeout" else message
-            return UpstreamError(kind, told)
-    raise error
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a URL leads: what to connect to, and the first lines of a request."""
+
+    host: str
+    port: int
+    tls: bool
+    head: bytes
+
+
+def place_of(url: str) -> Place:
+    """Raises UpstreamError for a URL that leads nowhere."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UpstreamError("connection", "The provider's base URL is not an HTTP URL.")
+    tls = parts.scheme == "https"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    authority = parts.netloc.rpartition("@")[2]
+    head = f"POST {target} HTTP/1.1\r\nhost: {authority}\r\n"
+    return Place(parts.hostname, parts.port or (443 if tls else 80), tls, head.encode("ascii"))
 
 
 class Answer:
     """An upstream's answer, its head read and its body still to come."""
 
-    def __init__(self, opened: Any, response: Any) -> None:
-        self._opened = opened
-        self._reader = response.body_reader
-        self._response = response
-        self.status: int = response.status
-        self._finished = False
-        encoding = (response.get_header("content-encoding") or "identity").strip().lower()
-        self._inflate = _decompressor(encoding)
+    def __init__(self, connection: Connection, release: Callable[[Connection], None]) -> None:
+        self._connection = connection
+        self._release = release
+        self.status = connection.status
+        self._headers = connection.headers
+        self._inflate = _decompressor(self._headers.get(b"content-encoding", b"identity"))
 
-    def header(self, name: str) -> str | None:
-        value: str | None = self._response.get_header(name)
-        return value
+    def header(self, name: bytes) -> str | None:
+        """A header by its name in lower case."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the upstream asks to wait, from `retry-after-ms` or `retry-after`."""
-        return read_retry_after(self.header("retry-after-ms"), self.header("retry-after"))
+        """Seconds that the upstream asks to wait."""
+        return read_retry_after(self.header(b"retry-after-ms"), self.header(b"retry-after"))
 
     async def read(self) -> bytes | None:
-        """The next bytes as they arrive, None at the end. Raises UpstreamError."""
-        try:
-            chunk = await self._reader.read_chunk()
-        except PyreqwestError as error:
-            self._finished = True
-            raise _translated(error) from error
-        if chunk is None:
-            self._finished = True
-            return None
-        data = bytes(chunk)
-        if self._inflate is None:
+        """What has arrived since the last call, None at the end. Raises UpstreamError."""
+        data = await self._connection.read()
+        if data is None or self._inflate is None:
             return data
         try:
-            return self._inflate.decompress(data)
-        except zlib.error as error:
+            inflated: bytes = self._inflate.decompress(data, MAX_BODY)
+        except zlib.error:
             raise UpstreamError(
                 "server_error", "The upstream's answer is not compressed as it says."
-            ) from error
+            ) from None
+        return inflated
 
     async def read_all(self, arrived: Callable[[], None] = lambda: None) -> bytes:
         """The whole body; `arrived` is called for each piece. Raises UpstreamError when it is
@@ -107,29 +103,31 @@ class Answer:
 
     async def close(self) -> None:
         """Gives the connection back where the answer has ended, and ends it where it has not."""
-        if not self._finished:
+        connection = self._connection
+        if not connection.is_complete and connection.is_open:
             try:
                 async with asyncio.timeout(DRAIN_SECONDS):
-                    await self._reader.read_chunk()
-            except (PyreqwestError, TimeoutError):
+                    while await connection.read() is not None:
+                        pass
+            except (UpstreamError, TimeoutError):
                 pass
-        await self.abort()
+        self._release(connection)
 
-    async def abort(self) -> None:
+    def abort(self) -> None:
         """Ends the connection now."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            await opened.__aexit__(None, None, None)
+        self._connection.abort()
 
 
-def _decompressor(encoding: str) -> Any:
+def _decompressor(encoding: bytes) -> Any:
     """We ask for `identity`; some send gzip all the same."""
-    if encoding in ("identity", ""):
+    name = encoding.strip().lower()
+    if name in (b"identity", b""):
         return None
-    if encoding in ("gzip", "x-gzip", "deflate"):
+    if name in (b"gzip", b"x-gzip", b"deflate"):
         return zlib.decompressobj(zlib.MAX_WBITS | 32)
+    told = name.decode("latin-1")[:40]
     raise UpstreamError(
-        "server_error", f"The upstream's answer is encoded as {encoding!r}, which was not asked for."
+        "server_error", f"The upstream's answer is encoded as {told!r}, which was not asked for."
     )
 
 
@@ -142,78 +140,134 @@ def read_retry_after(milliseconds: str | None, text: str | None) -> float | None
             return None
         if text.strip().replace(".", "", 1).isdigit():
             return float(text)
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
 
 
+def _trusted() -> ssl.SSLContext:
+    """The system's certificate authorities and the packaged ones: slim images have none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
 class Upstreams:
-    """The connection pools of one worker: one client for each connect time-out."""
+    """The connections of one worker, pooled by where they lead."""
 
     def __init__(self) -> None:
-        self._clients: dict[float, Client] = {}
-
-    def _client(self, connect: float) -> Client:
-        client = self._clients.get(connect)
-        if client is None:
-            client = self._clients[connect] = (
-                ClientBuilder()
-                .connect_timeout(timedelta(seconds=connect))
-                .pool_idle_timeout(timedelta(seconds=30))
-                .follow_redirects(False)
-                .referer(False)
-                .http1_only()
-                .tcp_nodelay(True)
-                .no_proxy()
-                .gzip(False)
-                .brotli(False)
-                .zstd(False)
-                .deflate(False)
-                .build()
-            )
-        return client
+        self._places: dict[str, Place] = {}
+        self._idle: dict[tuple[str, int, bool], list[Connection]] = {}
+        self._tls: ssl.SSLContext | None = None
 
     async def post(
         self,
         url: str,
         *,
-        headers: Sequence[tuple[str, str]],
+        headers: Iterable[Header],
         body: bytes,
         timeouts: Timeouts,
         total_at: float,
     ) -> Answer:
-        """The answer once its head is there. Raises UpstreamError; redirects are not followed.
+        """The answer once its head is there. Raises UpstreamError.
 
-        `total_at` is the loop's time at which the whole answer is late.
+        `total_at` is the loop's time at which the whole answer is late. A kept connection that the
+        upstream closed before it heard of this request is replaced, once.
         """
-        first_byte_at = asyncio.get_running_loop().time() + timeouts.first_byte
-        request = (
-            self._client(timeouts.connect)
-            .post(url)
-            .headers(headers)
-            .body_bytes(body)
-            .streamed_read_buffer_limit(0)
-            .build_streamed()
-        )
+        place = self._places.get(url)
+        if place is None:
+            place = self._places[url] = place_of(url)
+        request = _request(place, headers, body)
+        connection = self._kept(place) or await self._connect(place, timeouts.connect)
         try:
+            return await self._exchange(connection, place, request, timeouts, total_at)
+        except UpstreamError:
+            if connection.exchanges <= 1 or connection.heard or connection.is_open:
+                raise
+        connection = await self._connect(place, timeouts.connect)
+        return await self._exchange(connection, place, request, timeouts, total_at)
+
+    async def _exchange(
+        self,
+        connection: Connection,
+        place: Place,
+        request: bytes,
+        timeouts: Timeouts,
+        total_at: float,
+    ) -> Answer:
+        first_byte_at = asyncio.get_running_loop().time() + timeouts.first_byte
+        try:
+            connection.send(request)
             async with asyncio.timeout_at(min(first_byte_at, total_at)):
-                response = await request.__aenter__()
-        except TimeoutError as error:
-            if isinstance(error, PyreqwestError):
-                raise _translated(error) from error
+                await connection.read_head()
+            return Answer(connection, lambda held: self._keep(place, held))
+        except TimeoutError:
+            connection.abort()
             if total_at < first_byte_at:
                 raise UpstreamError("timeout", TOTAL_TIMEOUT) from None
             raise UpstreamError(
                 "timeout", f"The upstream sent nothing for {timeouts.first_byte:g} s (first byte)."
             ) from None
-        except PyreqwestError as error:
-            raise _translated(error) from error
-        try:
-            return Answer(request, response)
-        except UpstreamError:
-            await request.__aexit__(None, None, None)
+        except BaseException:
+            connection.abort()
             raise
 
-    async def close(self) -> None:
-        for client in self._clients.values():
-            await client.close()
+    def _kept(self, place: Place) -> Connection | None:
+        """The connection used last, and so the least likely to have been closed."""
+        idle = self._idle.get((place.host, place.port, place.tls))
+        now = time.monotonic()
+        while idle:
+            connection = idle.pop()
+            if connection.is_open and now - connection.idle_since < IDLE_SECONDS:
+                return connection
+            connection.abort()
+        return None
+
+    def _keep(self, place: Place, connection: Connection) -> None:
+        if connection.is_open and connection.is_complete and connection.keeps_alive:
+            connection.idle_since = time.monotonic()
+            self._idle.setdefault((place.host, place.port, place.tls), []).append(connection)
+        else:
+            connection.abort()
+
+    async def _connect(self, place: Place, seconds: float) -> Connection:
+        if place.tls and self._tls is None:
+            self._tls = _trusted()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(
+                    Connection, place.host, place.port, ssl=self._tls if place.tls else None
+                )
+        except TimeoutError:
+            raise UpstreamError(
+                "timeout", f"The upstream could not be connected to within {seconds:g} s (connect)."
+            ) from None
+        except ssl.SSLError as error:
+            raise UpstreamError(
+                "connection", f"The TLS connection to the upstream failed: {error.reason}."
+            ) from None
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UpstreamError(
+                "connection", f"The upstream could not be connected to: {reason}."
+            ) from None
+        return connection
+
+    def close(self) -> None:
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.abort()
+        self._idle.clear()
+
+
+def _request(place: Place, headers: Iterable[Header], body: bytes) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    if lines.count("\n") != lines.count("\r\n") or "\0" in lines:
+        raise UpstreamError("connection", "A header for the upstream holds a line break.")
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (
+        place.head,
+        lines.encode("latin-1"),
+        len(body),
+        body,
+    )

@@ -12,7 +12,9 @@ import msgspec
 from proxy.chat.usage import Usage
 
 BlockKind = Literal["text", "reasoning", "tool_call", "refusal"]
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"]
+FinishReason = Literal[
+    "stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"
+]
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -23,7 +23,12 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def disjoint(
-    *, total_input: int, cached: int = 0, cache_write: int = 0, total_output: int, reasoning: int = 0
+    *,
+    total_input: int,
+    cached: int = 0,
+    cache_write: int = 0,
+    total_output: int,
+    reasoning: int = 0,
 ) -> Usage:
     """Buckets from a report whose totals include their parts. Parts larger than their total, as
     some servers send, are cut to it."""

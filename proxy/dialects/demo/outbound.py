@@ -27,7 +27,13 @@ from proxy.chat.request import ChatRequest, Message, Part, Text, Tool, ToolResul
 from proxy.chat.usage import Usage
 
 _PIECE = re.compile(r"\s*\S+|\s+")
-_BY_TYPE: Mapping[str, Any] = {"string": "demo", "integer": 1, "number": 1.5, "boolean": True, "array": []}
+_BY_TYPE: Mapping[str, Any] = {
+    "string": "demo",
+    "integer": 1,
+    "number": 1.5,
+    "boolean": True,
+    "array": [],
+}
 
 
 def _words(parts: tuple[Part, ...]) -> str:

@@ -190,9 +190,7 @@ def _choices(answer: Answer) -> Iterator[dict[str, Any]]:
         }
 
 
-def write_body(
-    events: Iterable[Event], *, fallback_id: str, model: str, created: int
-) -> bytes:
+def write_body(events: Iterable[Event], *, fallback_id: str, model: str, created: int) -> bytes:
     """A whole answer."""
     answer = fold(events)
     return orjson.dumps(

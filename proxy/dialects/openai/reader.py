@@ -115,7 +115,10 @@ class StreamReader:
         function = call.get("function") or {}
         extras: dict[str, Any] = {}
         if isinstance(call.get("custom"), dict):
-            function = {"name": call["custom"].get("name"), "arguments": call["custom"].get("input")}
+            function = {
+                "name": call["custom"].get("name"),
+                "arguments": call["custom"].get("input"),
+            }
             extras = {"openai": {"type": "custom"}}
         key = self._call_key(choice, position, call, function)
         call_id, name = str(call.get("id") or ""), str(function.get("name") or "")

@@ -18,7 +18,10 @@ def read_usage(report: Any) -> Usage | None:
     """
     if not isinstance(report, dict) or not {"prompt_tokens", "completion_tokens"} & report.keys():
         return None
-    prompt, completion = report.get("prompt_tokens_details"), report.get("completion_tokens_details")
+    prompt, completion = (
+        report.get("prompt_tokens_details"),
+        report.get("completion_tokens_details"),
+    )
     return disjoint(
         total_input=_count(report, "prompt_tokens"),
         cached=_count(prompt, "cached_tokens") or _count(report, "prompt_cache_hit_tokens"),
