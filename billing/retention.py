@@ -15,7 +15,6 @@ from billing.partitions import drop_partitions, month_bounds
 from gateway_project.units import parse_duration
 from routing.models import GatewaySettings
 
-DEFAULT = datetime.timedelta(days=400)
 BATCH = 1000
 """Rows a transaction deletes: SQLite has one writer, and the records' own must not wait long."""
 
@@ -34,11 +33,11 @@ class Pruned:
     partitions: list[str]
 
 
-def configured() -> datetime.timedelta:
-    """The configuration's `retention.usage`; 400 days where it says nothing."""
+def configured() -> datetime.timedelta | None:
+    """The configuration's `gateway.retention.usage`. None, where it says nothing: for ever."""
     settings = GatewaySettings.objects.first()
     text = settings.retention.get("usage") if settings else None
-    return datetime.timedelta(seconds=parse_duration(text)) if text else DEFAULT
+    return datetime.timedelta(seconds=parse_duration(text)) if text else None
 
 
 def first_unclosed(now: datetime.datetime) -> datetime.datetime:

@@ -13,9 +13,6 @@ from billing.retention import prune
 from tests.factories import UsageRecordFactory
 
 TABLE = "billing_usagerecord"
-on_postgres = pytest.mark.skipif(
-    "connection.vendor != 'postgresql'", reason="only PostgreSQL has partitions"
-)
 
 
 def _utc(*parts: int) -> datetime.datetime:
@@ -66,7 +63,7 @@ def test_sqlite_has_none() -> None:
         assert drop_partitions(_utc(2031, 5, 1)) == {}
 
 
-@on_postgres
+@pytest.mark.postgres
 @pytest.mark.django_db
 class TestEnsure:
     def test_this_month_and_the_next_three_get_one(self) -> None:
@@ -131,7 +128,7 @@ class TestEnsure:
             somebody.close()
 
 
-@on_postgres
+@pytest.mark.postgres
 @pytest.mark.django_db
 class TestDrop:
     def test_a_month_goes_once_it_is_entirely_older(self) -> None:

@@ -67,10 +67,10 @@ class TestPrune:
 
     @pytest.mark.parametrize(
         ("kept", "expected"),
-        [(None, 400 * DAY), ({}, 400 * DAY), ({"usage": "90d"}, 90 * DAY)],
+        [(None, None), ({}, None), ({"usage": "90d"}, 90 * DAY)],
     )
     def test_the_default_is_the_configurations(
-        self, kept: dict[str, str] | None, expected: datetime.timedelta
+        self, kept: dict[str, str] | None, expected: datetime.timedelta | None
     ) -> None:
         if kept is not None:
             GatewaySettings.objects.create(retention=kept)
@@ -79,6 +79,10 @@ class TestPrune:
 
 @pytest.mark.django_db
 class TestCommand:
+    @pytest.fixture(autouse=True)
+    def _keep_400_days(self) -> None:
+        GatewaySettings.objects.create(retention={"usage": "400d"})
+
     def _prune(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         call_command("prune", *arguments)
         return capsys.readouterr().out
@@ -87,6 +91,14 @@ class TestCommand:
         UsageRecordFactory.create(started_at=timezone.now() - 401 * DAY)
         UsageRecordFactory.create(started_at=timezone.now() - 399 * DAY)
         assert self._prune(capsys).startswith("deleted 1 usage records")
+        assert UsageRecord.objects.count() == 1
+
+    def test_without_a_retention_usage_is_kept_for_ever(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        GatewaySettings.objects.all().delete()
+        UsageRecordFactory.create(started_at=timezone.now() - 4000 * DAY)
+        assert "gateway.retention.usage is not configured" in self._prune(capsys)
         assert UsageRecord.objects.count() == 1
 
     def test_an_option_wins_over_the_configuration(

@@ -30,6 +30,12 @@ class Command(BaseCommand):
         older_than = options["older_than"]
         if older_than is None:
             older_than = configured()
+        if older_than is None:
+            self.stdout.write(
+                "nothing deleted: gateway.retention.usage is not configured, which keeps usage for "
+                "ever; --older-than names an age"
+            )
+            return
         try:
             pruned = prune(older_than=older_than, now=now)
         except OperationalError as error:
