@@ -14,7 +14,7 @@ The database does the work, alike on SQLite and PostgreSQL: a million records ne
 import datetime
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
+from typing import Any, NotRequired, TypedDict, cast
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -24,8 +24,7 @@ from billing.periods import format_moment
 from gateway_project.units import from_nano
 from tenants.models import Tenant
 
-By = Literal["provider", "model", "alias", "tenant", "project", "key", "user", "label"]
-DIMENSIONS: tuple[str, ...] = get_args(By)
+DIMENSIONS = ("provider", "model", "alias", "tenant", "project", "key", "user", "label")
 _TENANTS_OWN = {"project", "key", "user", "label"}
 
 
@@ -111,15 +110,18 @@ def summarise(
     *,
     start: datetime.datetime,
     end: datetime.datetime,
-    by: By,
+    by: str,
     tenant: str | None = None,
     cost: bool = False,
 ) -> Summary:
     """Requests that started in [start, end), of one tenant or of all, one row a key and currency.
 
     Busiest first. A request without labels has no row by `label`, one with two has two. With `cost`
-    the answer also has what providers bill us: not for tenants' eyes.
+    the answer also has what providers bill us: not for tenants' eyes. Raises ValueError when `by`
+    is none of DIMENSIONS.
     """
+    if by not in DIMENSIONS:
+        raise ValueError(f"usage is summed up by {', '.join(DIMENSIONS)}; not by {by!r}")
     span = _Span(start, end, tenant)
     groups = _in_one_currency(_query(_COUNTS, span, by=by, cost=cost))
     latencies = {
@@ -160,7 +162,7 @@ def is_known(tenant: str) -> bool:
 
 
 def _query(
-    template: str, span: _Span, *, by: By | None, cost: bool = False
+    template: str, span: _Span, *, by: str | None, cost: bool = False
 ) -> list[dict[str, Any]]:
     """The rows of `_COUNTS` or `_LATENCIES`; without `by` all requests have one name."""
     labels = _LABELS[connection.vendor] if by == "label" else ""
