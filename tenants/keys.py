@@ -55,9 +55,7 @@ def create_signing_key() -> SigningKey:
             serialization.NoEncryption(),
         ).decode(),
         public_key=private.public_key()
-        .public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode(),
     )
 

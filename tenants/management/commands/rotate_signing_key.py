@@ -8,7 +8,9 @@ from tenants.keys import rotate_signing_key
 
 
 class Command(BaseCommand):
-    help = "Signs with a new key pair from now on; tokens of older pairs stay good until they expire."
+    help = (
+        "Signs with a new key pair from now on; tokens of older pairs stay good until they expire."
+    )
 
     def handle(self, *_: Any, **__: Any) -> None:
         self.stdout.write(f"signing with {rotate_signing_key().kid}")

@@ -1,0 +1,186 @@
+"""What the hot path knows of providers, models and aliases: frozen, read in one go, swapped whole."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from gateway_project.units import parse_duration
+from routing.models import Alias, Credential, Fallback, GatewaySettings, Model, Provider, Route
+
+DEFAULT_FALLBACK_ON = frozenset({"rate_limit", "timeout", "server_error", "overloaded", "connection"})
+DEFAULT_TIMEOUTS = {"connect": "5s", "first_byte": "60s", "idle": "60s", "total": "10m"}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds."""
+
+    connect: float
+    first_byte: float
+    idle: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSnapshot:
+    name: str
+    secret: str
+    account: str
+    weight: int
+
+    def __repr__(self) -> str:
+        return f"CredentialSnapshot({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSnapshot:
+    """An upstream account. One that declares credentials but has none in force is unusable."""
+
+    name: str
+    tenant: str
+    dialect: str
+    base_url: str
+    credentials: tuple[CredentialSnapshot, ...]
+    needs_credential: bool
+    inject_headers: Mapping[str, str]
+    timeouts: Timeouts
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSnapshot:
+    name: str
+    tenant: str
+    provider: ProviderSnapshot
+    upstream: str
+    kind: str
+    context_window: int | None
+    max_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTargetSnapshot:
+    model: ModelSnapshot
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSnapshot:
+    position: int
+    when: Mapping[str, Any]
+    targets: tuple[RouteTargetSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AliasSnapshot:
+    name: str
+    tenant: str
+    description: str
+    kind: str
+    routes: tuple[RouteSnapshot, ...]
+    fallbacks: tuple[ModelSnapshot, ...]
+    fallback_on: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSnapshot:
+    """Aliases by (tenant, name), the gateway's under the empty tenant; every model likewise."""
+
+    aliases: Mapping[tuple[str, str], AliasSnapshot]
+    models: Mapping[tuple[str, str], ModelSnapshot]
+    max_request_bytes: int
+    injected_headers: frozenset[str]
+
+
+def _secret(credential: Credential) -> str:
+    """The stored secret; for an `env:` that was unset when it was applied, what it is now."""
+    reference = credential.secret_reference
+    if not credential.secret and reference.startswith("env:"):
+        return os.environ.get(reference.removeprefix("env:"), "")
+    return credential.secret
+
+
+def _provider(row: Provider) -> ProviderSnapshot:
+    timeouts = {key: parse_duration(value) for key, value in {**DEFAULT_TIMEOUTS, **row.timeouts}.items()}
+    pool = [
+        CredentialSnapshot(credential.name, secret, credential.account, credential.weight)
+        for credential in row.credentials.all()
+        if (secret := _secret(credential))
+    ]
+    return ProviderSnapshot(
+        name=row.name,
+        tenant=row.tenant.name if row.tenant else "",
+        dialect=row.dialect,
+        base_url=row.base_url.rstrip("/"),
+        credentials=tuple(pool),
+        needs_credential=bool(row.credentials.all()),
+        inject_headers=MappingProxyType({k.lower(): v for k, v in row.inject_headers.items()}),
+        timeouts=Timeouts(**timeouts),
+        options=MappingProxyType(dict(row.options)),
+    )
+
+
+def _model(row: Model, provider: ProviderSnapshot) -> ModelSnapshot:
+    return ModelSnapshot(
+        name=row.name,
+        tenant=row.tenant.name if row.tenant else "",
+        provider=provider,
+        upstream=row.upstream,
+        kind=row.kind,
+        context_window=row.context_window,
+        max_output_tokens=row.max_output_tokens,
+    )
+
+
+def _route(row: Route, models: dict[int, ModelSnapshot]) -> RouteSnapshot:
+    targets = [
+        RouteTargetSnapshot(models[target.model_id], target.weight) for target in row.targets.all()
+    ]
+    return RouteSnapshot(
+        position=row.position, when=MappingProxyType(dict(row.when)), targets=tuple(targets)
+    )
+
+
+def _alias(row: Alias, models: dict[int, ModelSnapshot]) -> AliasSnapshot:
+    routes = tuple(_route(route, models) for route in row.routes.all())
+    fallbacks: list[Fallback] = list(row.fallbacks.all())
+    reachable = [target.model for route in routes for target in route.targets]
+    return AliasSnapshot(
+        name=row.name,
+        tenant=row.tenant.name if row.tenant else "",
+        description=row.description,
+        kind=reachable[0].kind if reachable else "chat",
+        routes=routes,
+        fallbacks=tuple(models[fallback.model_id] for fallback in fallbacks),
+        fallback_on=(
+            DEFAULT_FALLBACK_ON if row.fallback_on is None else frozenset(row.fallback_on)
+        ),
+    )
+
+
+def read_routing() -> RoutingSnapshot:
+    """Everything that routing needs, in a handful of queries."""
+    settings = GatewaySettings.objects.first() or GatewaySettings()
+    providers = {
+        row.pk: _provider(row)
+        for row in Provider.objects.select_related("tenant").prefetch_related("credentials")
+    }
+    models = {
+        row.pk: _model(row, providers[row.provider_id])
+        for row in Model.objects.select_related("tenant")
+    }
+    aliases = Alias.objects.select_related("tenant").prefetch_related(
+        "routes__targets", "fallbacks"
+    )
+    return RoutingSnapshot(
+        aliases=MappingProxyType(
+            {(alias.tenant, alias.name): alias for row in aliases for alias in [_alias(row, models)]}
+        ),
+        models=MappingProxyType({(model.tenant, model.name): model for model in models.values()}),
+        max_request_bytes=settings.max_request_bytes,
+        injected_headers=frozenset(
+            header for provider in providers.values() for header in provider.inject_headers
+        ),
+    )
