@@ -1,15 +1,12 @@
 """From the schema's errors to problems that name their YAML path."""
 
 import re
-import types
-import typing
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from routing.config.problems import Problem, join, suggest
-from routing.config.schema import Document
+from routing.config.schema_paths import known_keys
 
 _SAID = {
     "missing": "is required",
@@ -45,7 +42,7 @@ def _problem(error: ErrorDetails) -> Problem:
     path = join("", *steps, *([context["at"]] if "at" in context else []))
     if error["type"] == "extra_forbidden":
         # The last step is the key itself; the schema is asked what could have stood there.
-        return Problem(path, "unknown key" + suggest(steps[-1], _known_keys(error["loc"][:-1])))
+        return Problem(path, "unknown key" + suggest(steps[-1], known_keys(error["loc"][:-1])))
     if error["type"] not in _SAID:
         return Problem(path, error["msg"].removeprefix("Value error, "))
     said = _SAID[error["type"]].format(**context)
@@ -69,46 +66,3 @@ def _steps(location: tuple[str | int, ...]) -> list[str | int]:
     if steps[:1] == ["guards"] and len(steps) > 2:
         del steps[2]
     return steps
-
-
-def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    shape: Any = Document
-    for step in location:
-        shape = _inside(shape, step)
-    if not _is_shape(shape):
-        return []
-    return [field.alias or name for name, field in shape.model_fields.items()]
-
-
-def _inside(shape: Any, step: str | int) -> Any:
-    """What the schema wants at a step: a field of a shape, an item of a list or mapping, or a
-    kind among the kinds of guards."""
-    if _is_shape(shape):
-        for name, field in shape.model_fields.items():
-            if step in (name, field.alias):
-                return _bare(field.annotation)
-        return None
-    members = typing.get_args(shape)
-    if typing.get_origin(shape) in (list, dict):
-        return _bare(members[-1])
-    return next((member for member in members if step in _kinds(member)), None)
-
-
-def _bare(annotation: Any) -> Any:
-    """The type itself: without what Annotated adds, and without None."""
-    while typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        members = [_bare(one) for one in typing.get_args(annotation) if one is not type(None)]
-        return members[0] if len(members) == 1 else annotation
-    return annotation
-
-
-def _kinds(member: Any) -> tuple[object, ...]:
-    if not _is_shape(member) or "kind" not in member.model_fields:
-        return ()
-    return typing.get_args(member.model_fields["kind"].annotation)
-
-
-def _is_shape(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -24,7 +24,7 @@ _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 def duration(value: object) -> str:
     """`0.5h` becomes `30m`: a whole number of the largest unit that fits. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)", str(value))
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)", str(value))
     if match is None:
         raise ValueError("a duration is a number and ms, s, m, h or d, like 250ms or 30s")
     milliseconds = Decimal(match[1]) * _UNITS[match[2]]
@@ -32,10 +32,13 @@ def duration(value: object) -> str:
         raise ValueError("a duration is a whole number of milliseconds")
     if milliseconds > LONGEST:
         raise ValueError("must be at most 36500d")
-    for unit, size in _UNITS.items():
-        if milliseconds and milliseconds % size == 0:
-            return f"{int(milliseconds) // size}{unit}"
-    return "0s"
+    if not milliseconds:
+        return "0s"
+    unit = next(unit for unit, length in _UNITS.items() if milliseconds % length == 0)
+    number = int(milliseconds) // _UNITS[unit]
+    if number >= 10**9:
+        raise ValueError("has too many digits")
+    return f"{number}{unit}"
 
 
 def some_time(value: object) -> str:

@@ -7,6 +7,7 @@ from routing.config.normal import Plain
 from routing.config.problems import Problem, join, suggest, without_indexes
 
 EVERY = "*"
+PRICED_MODEL = "priced model"
 
 SECTION = {
     "tier": "tiers",
@@ -29,6 +30,10 @@ class Reference:
     name: str
     tenant: str | None = None
 
+    @property
+    def noun(self) -> str:
+        return self.kind.removeprefix("priced ")
+
     def known(self, configuration: Plain) -> Iterator[str]:
         """The names that it could be."""
         for names in self._mappings(configuration):
@@ -39,7 +44,7 @@ class Reference:
 
     def _mappings(self, configuration: Plain) -> Iterator[Plain]:
         tenants = configuration.get("tenants", {})
-        if self.kind == "priced model":
+        if self.kind == PRICED_MODEL:
             # A price book knows a tenant's own models by their names, as it does the gateway's.
             yield configuration.get("models", {})
             yield from (tenant.get("models", {}) for tenant in tenants.values())
@@ -53,14 +58,18 @@ class Reference:
 def dangling(target: Plain, stored: Plain, kept: Plain) -> list[Problem]:
     """A problem for each reference of the target that leads nowhere; all in the listed form.
 
-    Let be is one that stands in the database already and leads nowhere there either (a price
-    outlives its model, and applying an export changes nothing), and one of a kept thing.
+    Let be is one that leads nowhere in the database already, so that applying an export changes
+    nothing; a price that is there already, as it outlives its model; and one of a kept thing.
     """
-    excused = {_identity(one) for one in references(stored) if one.dangles(stored)}
+    excused = {
+        _identity(one)
+        for one in references(stored)
+        if one.kind == PRICED_MODEL or one.dangles(stored)
+    }
     excused |= {_identity(one) for one in references(kept)}
     problems = [
         Problem(
-            one.path, f"there is no {one.kind} '{one.name}'{suggest(one.name, one.known(target))}"
+            one.path, f"there is no {one.noun} '{one.name}'{suggest(one.name, one.known(target))}"
         )
         for one in references(target)
         if one.dangles(target) and _identity(one) not in excused
@@ -100,7 +109,7 @@ def _price_book(book: Plain, path: str) -> Iterator[Reference]:
     yield from _one(book, "based_on", "price book", path)
     for index, version in enumerate(book.get("versions", [])):
         for model in version.get("prices", {}):
-            yield Reference(join(path, "versions", index, "prices", model), "priced model", model)
+            yield Reference(join(path, "versions", index, "prices", model), PRICED_MODEL, model)
 
 
 def _routing(owner: Plain, path: str, aliases: str, tenant: str | None) -> Iterator[Reference]:
