@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.options import BaseModelAdmin
 from django.core.paginator import Paginator
 from django.db import models, transaction
 from django.db.models import Model, Q, QuerySet
+from django.forms.formsets import DELETION_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
 from pydantic import ValidationError as Misshapen
@@ -58,11 +60,16 @@ class ReadableJSON(forms.JSONField):
         return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+READABLE: dict[Any, Any] = {models.JSONField: {"form_class": ReadableJSON}}
+
+
 class ConfiguredForm(forms.ModelForm):
     """Names never change, and JSON is at least of the kind that the column holds."""
 
     fixed: ClassVar[tuple[str, ...]] = ("name", "tenant")
     """What can be given only once, when the thing is created."""
+    identity: ClassVar[str] = "name"
+    """What tells two rows of one page apart."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -101,6 +108,9 @@ class SecretForm(ConfiguredForm):
         help_text="env:NAME, file:/path, or the secret itself. Empty: what is stored stays.",
     )
 
+    class Meta:
+        exclude = ("secret", "secret_reference")
+
     def clean_new_secret(self) -> str:
         given: str = self.cleaned_data["new_secret"]
         if given.startswith(STORED):
@@ -127,15 +137,21 @@ def _resolved(given: str) -> tuple[str, str]:
     return "", given
 
 
-@admin.display(description="stored secret")
-def secret_state(row: Any) -> str:
-    """`set` or `not set`, and where it came from."""
-    state = "set" if getattr(row, "has_secret", False) else "not set"
-    return f"{state} ({row.secret_reference})" if row.secret_reference else state
+class WithSecret(BaseModelAdmin):
+    """For pages of what has a secret, with SecretForm: says whether one is stored."""
 
+    readonly_fields = ("secret_state",)
 
-def without_secret(rows: QuerySet[Any]) -> QuerySet[Any]:
-    return rows.defer("secret").annotate(has_secret=~Q(secret=""))
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: Any = super().get_queryset(request)
+        sealed: QuerySet[Any] = rows.defer("secret").annotate(has_secret=~Q(secret=""))
+        return sealed
+
+    @admin.display(description="stored secret")
+    def secret_state(self, row: Any) -> str:
+        """`set` or `not set`, and where it came from."""
+        state = "set" if getattr(row, "has_secret", False) else "not set"
+        return f"{state} ({row.secret_reference})" if row.secret_reference else state
 
 
 class OnceFormSet(forms.BaseInlineFormSet):
@@ -144,22 +160,27 @@ class OnceFormSet(forms.BaseInlineFormSet):
     def clean(self) -> None:
         super().clean()
         seen = set()
+        form: Any
         for form in self.forms:
-            identity = getattr(form, "identity", "name")
-            value = form.cleaned_data.get(identity) if hasattr(form, "cleaned_data") else None
-            if not value or self._should_delete_form(form):
-                continue
-            if value in seen:
-                form.add_error(identity, "This stands here twice.")
+            value = form.cleaned_data.get(form.identity) if is_kept(form) else None
+            if value and value in seen:
+                form.add_error(form.identity, "This stands here twice.")
             seen.add(value)
 
 
-class ConfiguredInline:
-    """For inlines of what ConfiguredAdmin changes."""
+def is_kept(form: Any) -> bool:
+    """Whether a cleaned row of a formset is there after saving."""
+    if not hasattr(form, "cleaned_data") or form.cleaned_data.get(DELETION_FIELD_NAME):
+        return False
+    return form.instance.pk is not None or form.has_changed()
+
+
+class ConfiguredInline(admin.TabularInline):
+    """For rows of what ConfiguredAdmin changes."""
 
     form = ConfiguredForm
     formset = OnceFormSet
-    formfield_overrides: ClassVar[dict[Any, Any]] = {models.JSONField: {"form_class": ReadableJSON}}
+    formfield_overrides = READABLE
     extra = 0
 
 
@@ -167,7 +188,7 @@ class ConfiguredAdmin(admin.ModelAdmin):
     """A page that changes the configuration."""
 
     form = ConfiguredForm
-    formfield_overrides: ClassVar[dict[Any, Any]] = {models.JSONField: {"form_class": ReadableJSON}}
+    formfield_overrides = READABLE
 
     def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
         if request.method != "POST":
@@ -248,7 +269,8 @@ class NearPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        nearest: int = self.object_list.order_by()[: self.FARTHEST].count()  # type: ignore[union-attr]
+        rows: Any = self.object_list
+        nearest: int = rows.order_by()[: self.FARTHEST].count()
         return nearest
 
 

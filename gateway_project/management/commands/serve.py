@@ -3,11 +3,19 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from routing import config
+
+log = structlog.get_logger("gateway.serve")
 
 DRAIN_SECONDS = 30
 
@@ -23,6 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         self._check(options["workers"])
+        self._prepare()
         # uvicorn restores and re-raises the signal that ended it; a drained server has done its
         # work, so the exit code is 0 and not the signal's.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -56,3 +65,32 @@ class Command(BaseCommand):
                 "More than one worker needs REDIS_URL: limits and budgets of several processes "
                 "hold only when they share their counters."
             )
+
+    def _prepare(self) -> None:
+        """Applies GATEWAY_CONFIG and says what of the configuration is stored only. A database that
+        is away does not stop the start: the workers are not ready until it answers."""
+        try:
+            behind = MigrationExecutor(connection)
+            if behind.migration_plan(behind.loader.graph.leaf_nodes()):
+                raise CommandError("The database is not migrated: run manage.py migrate first.")
+            self._apply_config(settings.ENVIRONMENT.config)
+            for section in config.not_in_force():
+                log.warning("stored, but not in force yet", section=section)
+        except (OperationalError, InterfaceError) as error:
+            log.error("the database is away; the start goes on", error=str(error))
+        finally:
+            connection.close()
+
+    def _apply_config(self, path: Path | None) -> None:
+        if path is None:
+            return
+        try:
+            outcome = config.apply(path.read_text(), source=str(path))
+        except OSError as error:
+            raise CommandError(f"GATEWAY_CONFIG cannot be read: {error}") from None
+        except config.ConfigInvalid as invalid:
+            raise CommandError(f"GATEWAY_CONFIG: {invalid}") from None
+        for line in outcome.changes:
+            log.info("configuration", change=line)
+        for warning in outcome.warnings:
+            log.warning("configuration", warning=warning)
