@@ -35,9 +35,11 @@ class _FromFiles(PydanticBaseSettingsSource):
         if name in os.environ:
             raise EnvironmentInvalid(f"{name} and {name}_FILE are both set; keep one of them")
         try:
-            return Path(path).read_text().strip(), name, False
+            return Path(path).read_text(encoding="utf-8").strip(), name, False
         except OSError as error:
             raise EnvironmentInvalid(f"{name}_FILE cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise EnvironmentInvalid(f"{name}_FILE cannot be read: it is not UTF-8") from None
 
     def __call__(self) -> dict[str, Any]:
         values = {}
@@ -88,6 +90,11 @@ class Environment(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("config", "spool_dir", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return value or None  # an empty path would be the working directory
+
     @field_validator("secret_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -124,7 +131,8 @@ def read_environment() -> Environment:
     try:
         return Environment()
     except ValidationError as invalid:
-        lines = []
-        for problem in invalid.errors(include_input=False, include_url=False):
-            lines.append(f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}")
+        lines = [
+            f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in invalid.errors(include_input=False, include_url=False)
+        ]
         raise EnvironmentInvalid("; ".join(lines)) from None

@@ -1,6 +1,7 @@
 """Durations, sizes, shares and money as people write them, and as the gateway computes with them.
 
-Money inside is an integer of nano-units (1e-9) of its currency; at the edges it is a decimal string.
+Money inside is an integer of nano-units (1e-9) of its currency; at the edges it is a decimal
+string.
 """
 
 import re
@@ -10,11 +11,12 @@ NANO = 10**9
 LARGEST_AMOUNT = 9_000_000
 """Units of currency. A Redis counter is a double, exact to 2**53 nano-units: 9.007 million."""
 
+_ONE_NANO = Decimal("1e-9")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d{1,12})(B|KB|MB|GB|)")
-_PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)%")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"([0-9]{1,12})(B|KB|MB|GB|)")
+_PERCENT = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)%")
 
 
 def parse_duration(text: str) -> float:
@@ -44,14 +46,18 @@ def parse_percent(text: str) -> Decimal:
 def to_nano(amount: Decimal | str | int) -> int:
     """Nano-units of a decimal amount. Raises ValueError when it is finer than 1e-9 or too large."""
     try:
-        scaled = Decimal(amount) * NANO
+        exact = Decimal(amount)
     except InvalidOperation:
         raise ValueError(f"{amount!r} is not a decimal number") from None
-    if not scaled.is_finite() or scaled != scaled.to_integral_value():
-        raise ValueError(f"{amount} has more than 9 decimals")
-    if abs(scaled) >= LARGEST_AMOUNT * NANO:
+    if not exact.is_finite():
+        raise ValueError(f"{amount!r} is not a decimal number")
+    if exact.copy_abs() >= LARGEST_AMOUNT:
         raise ValueError(f"{amount} is not below {LARGEST_AMOUNT}")
-    return int(scaled)
+    # Not `exact * NANO`: a product is rounded to 28 digits, which would hide what lies beyond.
+    kept = exact.quantize(_ONE_NANO)
+    if kept != exact:
+        raise ValueError(f"{amount} has more than 9 decimals")
+    return int(kept.scaleb(9))
 
 
 def from_nano(nano: int) -> str:
