@@ -5,6 +5,7 @@ Inserting is idempotent by primary key, so a batch, or a whole journal, may be w
 
 import datetime
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from django.db import connection, transaction
@@ -40,7 +41,7 @@ def _as_uuid(text: str) -> str:
     return text.replace("-", "") if connection.vendor == "sqlite" else text
 
 
-def _stored(row: Record | AttemptRow) -> list[object]:
+def _stored(row: Record | AttemptRow) -> list[Any]:
     values = list(msgspec.structs.astuple(row))
     values[0], values[2] = _as_uuid(row.record_id), _as_stored(row.started_at)
     return values

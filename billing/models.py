@@ -10,7 +10,7 @@ from django.utils import timezone
 from gateway_project.names import SlugName, slug_constraint
 
 
-def _price() -> models.DecimalField:  # type: ignore[type-arg]
+def _price() -> models.DecimalField:
     return models.DecimalField(max_digits=18, decimal_places=9, null=True, blank=True)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -90,9 +91,9 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 
-def _database() -> dict[str, object]:
+def _database() -> dict[str, Any]:
     try:
-        settings = dict(dj_database_url.parse(ENVIRONMENT.database_url))
+        settings: dict[str, Any] = {**dj_database_url.parse(ENVIRONMENT.database_url)}
     except (ValueError, KeyError) as error:
         sys.exit(f"The gateway cannot start: DATABASE_URL is malformed: {error}")
     options = dict(settings.get("OPTIONS") or {})

@@ -25,7 +25,7 @@ from proxy.errors import (
 )
 from proxy.exchange import Endpoint, Exchange, new_record_id
 from proxy.pipeline import Worker
-from proxy.reply import EXPOSED_HEADERS, Reply, Send
+from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
 from proxy.request_head import request_id
 from proxy.store import Store
 from proxy.upstream import Upstreams
@@ -57,7 +57,7 @@ async def _send_json(exchange: Exchange, reply: Reply, body: bytes, status: int 
     headers = [
         (b"content-type", b"application/json"),
         (b"x-request-id", exchange.request_id.encode()),
-        *pipeline.cors_headers(exchange),
+        *cors_headers(exchange),
     ]
     await reply.whole(status, headers, body)
 
@@ -74,9 +74,10 @@ async def show_model(exchange: Exchange, worker: Worker, scope: Scope, reply: Re
     assert exchange.caller is not None
     match = _MODEL.fullmatch(scope["path"])
     name = unquote(match[1]) if match else ""
-    if name not in exchange.caller.aliases:
+    alias = exchange.caller.aliases.get(name)
+    if alias is None:
         raise AliasNotFound(f"This key may use no alias {name[:64]!r}.", param="model")
-    await _send_json(exchange, reply, orjson.dumps(exchange.inbound.model_object(name)))
+    await _send_json(exchange, reply, exchange.inbound.write_model(name, alias.description))
 
 
 def _moment(

@@ -1,9 +1,9 @@
 """Targets one after another, until one answers."""
 
 import asyncio
+import math
 import re
 import time
-from types import ModuleType
 from urllib.parse import quote
 
 import structlog
@@ -12,17 +12,22 @@ from billing.records import AttemptRow
 from proxy import relay
 from proxy.dialects import OUTBOUND
 from proxy.dialects.demo import outbound as demo
+from proxy.dialects.faces import Outbound, Start
 from proxy.errors import GatewayError, UpstreamError
 from proxy.exchange import Exchange
 from proxy.reply import Reply
 from proxy.settle import moment
 from proxy.store import Store
-from proxy.upstream import Upstreams
+from proxy.upstream import Answer, Upstreams
 from routing.choose import Target
 from routing.snapshots import ProviderSnapshot
 
 log = structlog.get_logger("gateway.attempt")
 
+ERROR_SECONDS = 10
+"""How long an upstream may take to say what is wrong."""
+
+_FIXED_HEADERS = (("content-type", "application/json"), ("accept-encoding", "identity"))
 _KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}")
 _ALSO_COVERS = {"overloaded": "server_error"}
 """A provider that is overloaded answers 5xx: who falls back on `server_error` means it too."""
@@ -66,48 +71,63 @@ def _injected(provider: ProviderSnapshot, exchange: Exchange) -> list[tuple[str,
 
 
 async def _call(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
-    """One try at one target. Returns the last bytes. Raises UpstreamError."""
+    """One try at one target. Returns the last bytes. Raises UpstreamError, or InvalidRequest for
+    content that the target cannot take."""
     provider = target.model.provider
     if provider.dialect == "demo":
         events = demo.answer(
             exchange.read_request(),
-            model=target.model.upstream,
+            start=Start(exchange.record_id, target.model.upstream, int(exchange.started_at)),
             options=provider.options,
-            id=f"chatcmpl-{exchange.record_id}",
-            created=int(exchange.started_at),
         )
         return await relay.translate(exchange, events, reply)
     outbound = OUTBOUND[provider.dialect]
-    body, hides_usage = outbound.for_upstream(exchange.raw, exchange.body, target.model.upstream)
-    headers = [("content-type", "application/json"), ("accept-encoding", "identity")]
-    if target.credential is not None:
-        headers += outbound.credential_headers(target.credential.secret)
+    passes = provider.dialect == exchange.endpoint.dialect
+    body, hides_usage = _body_for(exchange, target, outbound, passes=passes)
     loop = asyncio.get_running_loop()
-    total_at = loop.time() + provider.timeouts.total
-    if exchange.deadline is not None:
-        total_at = min(total_at, exchange.deadline)
+    total_at = min(loop.time() + provider.timeouts.total, exchange.deadline or math.inf)
+    secret = target.credential.secret if target.credential else None
     answer = exchange.answer = await upstreams.post(
-        provider.base_url + outbound.PATH,
-        headers=headers + _injected(provider, exchange),
+        provider.base_url + outbound.path(target.model.upstream, stream=exchange.stream),
+        headers=[*_FIXED_HEADERS, *outbound.headers(secret), *_injected(provider, exchange)],
         body=body,
         timeouts=provider.timeouts,
         total_at=total_at,
     )
     if answer.status != 200:
-        await _raise_error(answer.status, exchange, outbound)
-    if (answer.header(b"content-type") or "").startswith("text/event-stream") and exchange.stream:
+        await _raise_error(answer, outbound, total_at)
+    if not passes:
+        events = relay.read_batches(exchange, answer, outbound=outbound, total_at=total_at)
+        return await relay.translate(exchange, events, reply)
+    if exchange.stream and relay.is_stream(answer):
         return await relay.pass_stream(
             exchange, answer, reply, outbound=outbound, hides_usage=hides_usage, total_at=total_at
         )
     return await relay.pass_body(exchange, answer, outbound=outbound, total_at=total_at)
 
 
-async def _raise_error(status: int, exchange: Exchange, outbound: ModuleType) -> None:
-    answer = exchange.answer
-    assert answer is not None
-    async with asyncio.timeout(10):
-        body = await answer.read_all()
-    raise outbound.read_error(status, body, retry_after=answer.retry_after)
+def _body_for(
+    exchange: Exchange, target: Target, outbound: Outbound, *, passes: bool
+) -> tuple[bytes, bool]:
+    """What is sent, and whether it asks for usage on our own account."""
+    model = target.model
+    if passes:
+        return outbound.splice(exchange.raw, exchange.body, model.upstream)
+    written = outbound.write_request(
+        exchange.read_request(), model=model.upstream, output_limit=model.max_output_tokens
+    )
+    exchange.warnings = list(written.warnings)
+    return written.body, False
+
+
+async def _raise_error(answer: Answer, outbound: Outbound, total_at: float) -> None:
+    error_at = min(asyncio.get_running_loop().time() + ERROR_SECONDS, total_at)
+    try:
+        async with asyncio.timeout_at(error_at):
+            body = await answer.read_all()
+    except (TimeoutError, UpstreamError):
+        body = b""
+    raise outbound.read_error(answer.status, body, retry_after=answer.retry_after)
 
 
 async def _try(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:

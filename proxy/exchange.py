@@ -3,7 +3,6 @@
 import os
 import time
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from billing.pricing import Rate
@@ -11,6 +10,7 @@ from billing.records import AttemptRow, Record
 from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
 from proxy.dialects import INBOUND
+from proxy.dialects.faces import Inbound, Start
 
 if TYPE_CHECKING:
     from billing.journal import Segment
@@ -112,9 +112,15 @@ class Exchange:
     settled: bool = False
 
     @property
-    def inbound(self) -> ModuleType:
+    def inbound(self) -> Inbound:
         """The caller's dialect."""
         return INBOUND[self.endpoint.dialect]
+
+    @property
+    def start(self) -> Start:
+        """What the answer is called where its provider gives it no name."""
+        alias = self.alias.name if self.alias else ""
+        return Start(id=self.record_id, model=alias, created=int(self.started_at))
 
     def read_request(self) -> ChatRequest:
         """The canonical request, read when it is first needed. Raises InvalidRequest."""

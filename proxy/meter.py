@@ -7,7 +7,7 @@ what byte-pair vocabularies make of prose and code.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -105,7 +105,7 @@ class Delivered:
     have gathered: the common stream is never parsed for this.
     """
 
-    def __init__(self, read: Callable[[bytes], Iterator[Event]]) -> None:
+    def __init__(self, read: Callable[[bytes], Iterable[Event]]) -> None:
         self._read = read
         self._frames: list[bytes] = []
         self._size = 0

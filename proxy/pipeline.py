@@ -92,13 +92,13 @@ async def read_request(exchange: Exchange, receive: Receive) -> None:
     check_head(exchange.headers, limit)
     exchange.raw = await read_body(receive, limit)
     exchange.body = exchange.inbound.parse(parse_json(exchange.raw))
-    exchange.stream = bool(exchange.body.stream)
-    exchange.user = end_user(exchange.caller.user, exchange.body.user)
+    exchange.stream = exchange.body.wants_stream
+    exchange.user = end_user(exchange.caller.user, exchange.body.end_user)
 
 
 async def choose(exchange: Exchange, worker: Worker) -> None:
     """Fills `alias`, `choice` and `rates`. An alias that is unknown may be newer than the snapshot."""
-    name = exchange.endpoint.alias or exchange.body.model
+    name = exchange.endpoint.alias or exchange.body.asked_model
     if not name:
         raise InvalidRequest("model is required: the alias to ask", param="model")
     try:

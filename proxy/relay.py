@@ -9,8 +9,10 @@ from canonical events.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from types import ModuleType
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import TypeVar
+
+import msgspec
 
 from proxy.chat.events import (
     Event,
@@ -21,9 +23,10 @@ from proxy.chat.events import (
     ToolArgumentsDelta,
     UsageReported,
 )
+from proxy.dialects.faces import Framer, Outbound, StreamReader
 from proxy.errors import UpstreamError
 from proxy.exchange import Exchange
-from proxy.framing.sse import FrameTooLarge, SseFramer
+from proxy.framing.sse import FrameTooLarge
 from proxy.meter import Delivered
 from proxy.reply import Reply, exchange_headers
 from proxy.upstream import TOTAL_TIMEOUT, Answer
@@ -31,27 +34,32 @@ from proxy.upstream import TOTAL_TIMEOUT, Answer
 HELD_BYTES = 1_000_000
 """How much may come before the first content."""
 
-_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_EVENT_STREAM = "text/event-stream; charset=utf-8"
 _NO_BUFFERING = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _INCOMPLETE = "The upstream ended its answer before it was complete."
 _CONTENT = (TextDelta, ReasoningDelta, ToolArgumentsDelta, Finished)
 
 
-async def _start_stream(exchange: Exchange, reply: Reply) -> None:
+async def _start_stream(exchange: Exchange, reply: Reply, content_type: str) -> None:
     """The head of a stream: from here on there is no other answer."""
     now = exchange.first_token = time.perf_counter()
     exchange.head_sent = True
-    await reply.start(200, [_EVENT_STREAM, *_NO_BUFFERING, *exchange_headers(exchange, now=now)])
+    head = [(b"content-type", content_type.encode()), *_NO_BUFFERING]
+    await reply.start(200, head + exchange_headers(exchange, now=now))
+
+
+T = TypeVar("T")
 
 
 class _PassingStream:
     """One stream on its way through: what is held, what has been seen, what may go."""
 
-    def __init__(self, outbound: ModuleType, exchange: Exchange, *, hides_usage: bool) -> None:
+    def __init__(self, outbound: Outbound, exchange: Exchange, *, hides_usage: bool) -> None:
         self._outbound = outbound
+        self._watch = outbound.watch()
         self._exchange = exchange
         self._hides_usage = hides_usage
-        self._framer = SseFramer()
+        self._framer = outbound.new_framer()
         self._finished = False
         self._size_held = 0
         self.held: list[bytes] = []
@@ -60,16 +68,14 @@ class _PassingStream:
 
     def take(self, chunk: bytes) -> bytes:
         """The bytes that may go on now. Raises UpstreamError."""
-        try:
-            frames = self._framer.feed(chunk)
-        except FrameTooLarge:
-            raise UpstreamError("server_error", "The upstream sent an endless event.") from None
+        frames = _framed(self._framer, chunk)
         if self.flowing:
             return self._pass(frames)
         for index, frame in enumerate(frames):
             self._look_at(frame, self.held)
             if self.flowing or self.ended:
-                going, self.held = (self.held, []) if self.flowing else ([], self.held)
+                going = self.held if self.flowing else []
+                self.held = [] if self.flowing else self.held
                 return b"".join(going) + self._pass(frames[index + 1 :])
         return b""
 
@@ -90,7 +96,7 @@ class _PassingStream:
 
     def _look_at(self, frame: bytes, going: list[bytes]) -> None:
         """Notes what a frame shows, and puts it where it belongs."""
-        seen = self._outbound.sight(frame)
+        seen = self._watch.sight(frame)
         if seen.error is not None:
             self._fail(seen.error, frame, going)
         if seen.usage is not None:
@@ -120,7 +126,7 @@ class _PassingStream:
         """The last bytes. Raises UpstreamError when the upstream stopped in the middle."""
         rest = self._framer.rest
         if rest:
-            seen = self._outbound.sight(rest)
+            seen = self._watch.sight(rest)
             if seen.error is not None:
                 self._fail(seen.error, rest, [])
             self._finished = self._finished or seen.finished
@@ -132,8 +138,8 @@ class _PassingStream:
 
     def _finishes(self, delivered: Delivered) -> bool:
         """Whether what passed unseen says that the answer is complete."""
-        frames = SseFramer().feed(delivered.frames())
-        return any(self._outbound.sight(frame).finished for frame in frames[-8:])
+        frames = self._outbound.new_framer().feed(delivered.frames())
+        return any(self._watch.sight(frame).finished for frame in frames[-8:])
 
 
 class _Clock:
@@ -147,6 +153,14 @@ class _Clock:
 
     def _next(self) -> float:
         return min(self._loop.time() + self._idle, self._total_at)
+
+    async def run(self, reading: Awaitable[T]) -> T:
+        """One read, within the time there is for it. Raises UpstreamError."""
+        try:
+            async with asyncio.timeout_at(self._next()):
+                return await reading
+        except TimeoutError:
+            raise self.error() from None
 
     def tick(self) -> None:
         self.timeout.reschedule(self._next())
@@ -162,7 +176,7 @@ async def pass_stream(
     answer: Answer,
     reply: Reply,
     *,
-    outbound: ModuleType,
+    outbound: Outbound,
     hides_usage: bool,
     total_at: float,
 ) -> bytes:
@@ -180,7 +194,7 @@ async def pass_stream(
                 going = stream.take(chunk)
                 if going:
                     if not exchange.head_sent:
-                        await _start_stream(exchange, reply)
+                        await _start_stream(exchange, reply, _EVENT_STREAM)
                     await reply.write(going)
                     delivered.add(going)
                 clock.tick()
@@ -189,12 +203,12 @@ async def pass_stream(
     exchange.answered = time.perf_counter()
     last = stream.finish(delivered)
     if not exchange.head_sent:
-        await _start_stream(exchange, reply)
+        await _start_stream(exchange, reply, _EVENT_STREAM)
     return last
 
 
 async def pass_body(
-    exchange: Exchange, answer: Answer, *, outbound: ModuleType, total_at: float
+    exchange: Exchange, answer: Answer, *, outbound: Outbound, total_at: float
 ) -> bytes:
     """The upstream's own body. Raises UpstreamError."""
     assert exchange.target is not None
@@ -216,48 +230,102 @@ async def pass_body(
     return body
 
 
-async def translate(exchange: Exchange, events: AsyncIterator[Event], reply: Reply) -> bytes:
-    """Canonical events in the caller's dialect. Raises UpstreamError."""
-    model = exchange.alias.name if exchange.alias else ""
-    shared = {
-        "fallback_id": f"chatcmpl-{exchange.record_id}",
-        "model": model,
-        "created": int(exchange.started_at),
-    }
+async def translate(exchange: Exchange, batches: AsyncIterator[list[Event]], reply: Reply) -> bytes:
+    """Canonical events, as they arrive together, in the caller's dialect. Raises UpstreamError."""
     if not exchange.stream:
-        gathered = [event async for event in _watched(exchange, events)]
+        gathered = [event async for batch in _watched(exchange, batches) for event in batch]
         exchange.answered = time.perf_counter()
-        body: bytes = exchange.inbound.write_body(gathered, **shared)
-        return body
-    writer = exchange.inbound.StreamWriter(exchange.read_request(), **shared)
+        delivered = exchange.delivered = Delivered(_nothing)
+        for event in gathered:
+            delivered.add_event(event)
+        return exchange.inbound.write_body(gathered, exchange.read_request(), exchange.start)
+    writer = exchange.inbound.stream_writer(exchange.read_request(), exchange.start)
     held: list[bytes] = []
-    delivered = exchange.delivered = Delivered(lambda frame: iter(()))
-    async for event in _watched(exchange, events):
-        held.append(writer.write(event))
-        if exchange.head_sent or isinstance(event, _CONTENT):
+    delivered = exchange.delivered = Delivered(_nothing)
+    async for batch in _watched(exchange, batches):
+        held += [writer.write(event) for event in batch]
+        if exchange.head_sent or any(isinstance(event, _CONTENT) for event in batch):
             if not exchange.head_sent:
-                await _start_stream(exchange, reply)
+                await _start_stream(exchange, reply, writer.content_type)
             going, held = b"".join(held), []
             if going:
                 await reply.write(going)
-            delivered.add_event(event)
+            for event in batch:
+                delivered.add_event(event)
     exchange.answered = time.perf_counter()
     if not exchange.head_sent:
-        await _start_stream(exchange, reply)
-    end: bytes = writer.end()
-    return b"".join(held) + end
+        await _start_stream(exchange, reply, writer.content_type)
+    return b"".join(held) + writer.end()
 
 
-async def _watched(exchange: Exchange, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+def _nothing(frame: bytes) -> Iterator[Event]:
+    """Events that we write ourselves are counted as they are."""
+    return iter(())
+
+
+async def _watched(
+    exchange: Exchange, batches: AsyncIterator[list[Event]]
+) -> AsyncIterator[list[Event]]:
     """The same events, with usage noted, an error raised, and an end that was none refused."""
     finished = False
-    async for event in events:
-        if isinstance(event, UsageReported):
-            exchange.usage = event.usage
-        elif isinstance(event, Failed):
-            raise UpstreamError(event.kind, event.message, upstream_status=event.status)
-        elif isinstance(event, Finished):
-            finished = True
-        yield event
+    async for batch in batches:
+        for index, event in enumerate(batch):
+            if isinstance(event, UsageReported):
+                exchange.usage = event.usage
+            elif isinstance(event, Finished):
+                finished = True
+            elif isinstance(event, Failed):
+                yield batch[:index]
+                raise UpstreamError(event.kind, event.message, upstream_status=event.status)
+        yield batch
     if not finished:
         raise UpstreamError("connection", _INCOMPLETE)
+
+
+async def read_batches(
+    exchange: Exchange, answer: Answer, *, outbound: Outbound, total_at: float
+) -> AsyncIterator[list[Event]]:
+    """An upstream's answer as canonical events, one batch for what arrived together. Raises
+    UpstreamError."""
+    assert exchange.target is not None
+    clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
+    if not is_stream(answer):
+        try:
+            async with clock.timeout:
+                body = await answer.read_all(clock.tick)
+        except TimeoutError:
+            raise clock.error() from None
+        seen = outbound.sight_of_body(body)
+        if seen.error is not None:
+            raise seen.error
+        yield list(outbound.read_body(body))
+        return
+    framer, reader = outbound.new_framer(), outbound.read_events()
+    while (chunk := await clock.run(answer.read())) is not None:
+        yield _events(reader, _framed(framer, chunk))
+    last = _events(reader, [framer.rest]) if framer.rest else []
+    yield [*last, *reader.end()]
+
+
+def _framed(framer: Framer, chunk: bytes) -> list[bytes]:
+    try:
+        return framer.feed(chunk)
+    except FrameTooLarge:
+        raise UpstreamError("server_error", "The upstream sent an endless event.") from None
+
+
+def _events(reader: StreamReader, frames: list[bytes]) -> list[Event]:
+    """What frames say; one that cannot be read says nothing, as if it were a comment."""
+    events: list[Event] = []
+    for frame in frames:
+        try:
+            events += reader.read(frame)
+        except msgspec.DecodeError:
+            continue
+    return events
+
+
+def is_stream(answer: Answer) -> bool:
+    """Whether an answer comes as frames."""
+    media_type = (answer.header(b"content-type") or "").partition(";")[0].strip().lower()
+    return media_type in ("text/event-stream", "application/x-ndjson")

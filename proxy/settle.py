@@ -75,9 +75,9 @@ def _policy(exchange: Exchange) -> str:
 def _reserved(exchange: Exchange, usage: Usage) -> Tokens:
     """The most that the request could have used."""
     assert exchange.target is not None
-    body = exchange.body
-    asked = getattr(body, "max_completion_tokens", None) or getattr(body, "max_tokens", None)
-    output = asked or exchange.target.model.max_output_tokens or usage.total_output
+    output = (
+        exchange.body.output_limit or exchange.target.model.max_output_tokens or usage.total_output
+    )
     return Tokens(input=max(usage.total_input, len(exchange.raw)), output=output)
 
 

@@ -33,7 +33,7 @@ from billing import journal, ledger
 from billing.partitions import ensure_partitions
 from billing.records import AttemptRow, Entry, Record
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
-from billing.usage import summarise
+from billing.usage import By, Summary, summarise
 from proxy.errors import StoreUnavailable
 from routing.models import GatewaySettings
 from routing.snapshots import RoutingSnapshot, read_routing
@@ -115,6 +115,11 @@ def _write(batch: list[Waiting], refusals: ledger.Refusals) -> None:
                 log.exception("a record was refused", record=msgspec.to_builtins(entry))
 
 
+def _close_connection() -> None:
+    """In the thread that opened it: `connection` is another one in each."""
+    connection.close()
+
+
 class Store:
     """One per worker. `start` and `stop` belong to the ASGI lifespan."""
 
@@ -168,7 +173,7 @@ class Store:
         if self._journal is not None:
             self._journal.close()
         for threads in self._threads.values():
-            threads.submit(lambda: connection.close()).result()
+            threads.submit(_close_connection).result()
             threads.shutdown()
 
     async def _in_thread(self, name: str, call: Callable[[], T]) -> T:
@@ -213,8 +218,8 @@ class Store:
         return self.snapshot
 
     async def usage(
-        self, *, start: datetime.datetime, end: datetime.datetime, by: str, tenant: str
-    ) -> dict[str, Any]:
+        self, *, start: datetime.datetime, end: datetime.datetime, by: By, tenant: str
+    ) -> Summary:
         """A tenant's own usage, as `GET /v1/usage` answers it."""
         try:
             return await self._in_thread(

@@ -38,7 +38,7 @@ def decrypt(stored: str) -> str:
         ) from None
 
 
-class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
+class EncryptedTextField(models.TextField):
     """Text that the database only ever sees encrypted; the empty string stays empty."""
 
     def get_prep_value(self, value: str | None) -> str | None:

@@ -9,7 +9,9 @@ from typing import Any
 from gateway_project.units import parse_duration
 from routing.models import Alias, Credential, Fallback, GatewaySettings, Model, Provider, Route
 
-DEFAULT_FALLBACK_ON = frozenset({"rate_limit", "timeout", "server_error", "overloaded", "connection"})
+DEFAULT_FALLBACK_ON = frozenset(
+    {"rate_limit", "timeout", "server_error", "overloaded", "connection"}
+)
 DEFAULT_TIMEOUTS = {"connect": "5s", "first_byte": "60s", "idle": "60s", "total": "10m"}
 
 
@@ -103,7 +105,9 @@ def _secret(credential: Credential) -> str:
 
 
 def _provider(row: Provider) -> ProviderSnapshot:
-    timeouts = {key: parse_duration(value) for key, value in {**DEFAULT_TIMEOUTS, **row.timeouts}.items()}
+    timeouts = {
+        key: parse_duration(value) for key, value in {**DEFAULT_TIMEOUTS, **row.timeouts}.items()
+    }
     pool = [
         CredentialSnapshot(credential.name, secret, credential.account, credential.weight)
         for credential in row.credentials.all()
@@ -176,7 +180,11 @@ def read_routing() -> RoutingSnapshot:
     )
     return RoutingSnapshot(
         aliases=MappingProxyType(
-            {(alias.tenant, alias.name): alias for row in aliases for alias in [_alias(row, models)]}
+            {
+                (alias.tenant, alias.name): alias
+                for row in aliases
+                for alias in [_alias(row, models)]
+            }
         ),
         models=MappingProxyType({(model.tenant, model.name): model for model in models.values()}),
         max_request_bytes=settings.max_request_bytes,

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, TextChoices
 from django.utils import timezone
 
 from gateway_project.names import SlugName, slug_constraint
@@ -42,17 +42,17 @@ class Tier(models.Model):
 class Tenant(models.Model):
     """The organisation that pays."""
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         ACTIVE = "active"
         SUSPENDED = "suspended"
 
-    class OnDisconnect(models.TextChoices):
+    class OnDisconnect(TextChoices):
         DELIVERED = "delivered"
         INPUT = "input"
         RESERVED = "reserved"
         NOTHING = "nothing"
 
-    class Unpriced(models.TextChoices):
+    class Unpriced(TextChoices):
         REFUSE = "refuse"
         QUARANTINE = "quarantine"
 
@@ -142,7 +142,7 @@ class Key(models.Model):
     """A credential that was issued. Its token is never stored: a JWT proves itself, an opaque
     token is known by its hash."""
 
-    class Kind(models.TextChoices):
+    class Kind(TextChoices):
         JWT = "jwt"
         OPAQUE = "opaque"
 

@@ -1,13 +1,10 @@
-"""The wire formats. The tables are the map: a dialect is a folder and a line here.
+"""The wire formats. The tables are the map: a dialect is a folder and a line here (faces.py)."""
 
-Inbound (callers speak it): `parse, read_request, StreamWriter, write_body, write_error,
-write_stream_error`. Outbound (we speak it): see openai/outbound.py. Parsers never touch sockets.
-"""
-
-from types import ModuleType
-
+from proxy.dialects.faces import Embedder, Inbound, Outbound, TokenCounter
 from proxy.dialects.openai import inbound as openai_inbound
 from proxy.dialects.openai import outbound as openai_outbound
 
-INBOUND: dict[str, ModuleType] = {"openai": openai_inbound}
-OUTBOUND: dict[str, ModuleType] = {"openai": openai_outbound}
+INBOUND: dict[str, Inbound] = {"openai": openai_inbound}
+OUTBOUND: dict[str, Outbound] = {"openai": openai_outbound}
+EMBEDDERS: dict[str, Embedder] = {}
+COUNTERS: dict[str, TokenCounter] = {}

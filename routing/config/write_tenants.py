@@ -7,6 +7,7 @@ from routing.config import write_routing
 from routing.config.fields import EVERY_ALIAS
 from routing.config.normal import Plain
 from routing.config.rows import changed, gone, put, secret_columns, values_of
+from routing.models import Alias, Model, Provider
 from tenants.models import HmacSigner, Issuer, KeyPolicy, Project, Tenant, Tier, Webhook
 
 _COLUMNS = ("status", "timezone", "cors_origins", "credit", "price_factors", "limits", "budgets")
@@ -36,14 +37,15 @@ def write(stored: Plain, target: Plain) -> None:
 
 def remove(stored: Plain, target: Plain) -> None:
     """What is gone, last named first."""
-    lost = gone(stored, target, "tenants")
-    for name, before in stored["tenants"].items():
-        entry = target["tenants"].get(name, {})
-        if entry != before:
+    for name, entry in changed(stored, target, "tenants"):
+        if before := stored["tenants"].get(name):
             tenant = Tenant.objects.only("pk").get(name=name).pk
             write_routing.remove(tenant, before, entry)
             _remove_inside(tenant, before, entry)
-    Tenant.objects.filter(name__in=lost).delete()
+    if lost := gone(stored, target, "tenants"):
+        for model in (Alias, Model, Provider, KeyPolicy, Project):
+            model._default_manager.filter(tenant__name__in=lost).delete()
+        Tenant.objects.filter(name__in=lost).delete()
 
 
 def _write_inside(tenant: int, stored: Plain, target: Plain) -> None:

@@ -18,6 +18,7 @@ from proxy.chat.events import (
     BlockStarted,
     Event,
     Finished,
+    FinishReason,
     ResponseStarted,
     TextDelta,
     ToolArgumentsDelta,
@@ -25,6 +26,7 @@ from proxy.chat.events import (
 )
 from proxy.chat.request import ChatRequest, Message, Part, Text, Tool, ToolResult
 from proxy.chat.usage import Usage
+from proxy.dialects.faces import Start
 
 _PIECE = re.compile(r"\s*\S+|\s+")
 _BY_TYPE: Mapping[str, Any] = {
@@ -84,27 +86,29 @@ def _reply(messages: tuple[Message, ...]) -> str:
 
 
 async def answer(
-    request: ChatRequest, *, model: str, options: Mapping[str, Any], id: str, created: int
-) -> AsyncIterator[Event]:
+    request: ChatRequest, *, start: Start, options: Mapping[str, Any]
+) -> AsyncIterator[list[Event]]:
     """The events of one answer. Output is cut at `max_output_tokens`, counted in words."""
     delay = parse_duration(str(options.get("delay", "0s")))
-    yield ResponseStarted(id=id, model=model, created=created)
+    yield [ResponseStarted(id=start.id, model=start.model, created=start.created)]
     tool = _wanted_tool(request)
     written = 0
     if tool is not None:
-        yield BlockStarted(0, "tool_call", call_id=f"call_{id[-12:]}", name=tool.name)
+        yield [BlockStarted(0, "tool_call", call_id=f"call_{start.id[-12:]}", name=tool.name)]
         pieces = [_arguments(tool.schema)]
     else:
-        yield BlockStarted(0, "text")
+        yield [BlockStarted(0, "text")]
         pieces = _PIECE.findall(_reply(request.messages))
     limit = request.max_output_tokens or len(pieces)
     for piece in pieces[:limit]:
         if delay:
             await asyncio.sleep(delay)
         written += 1
-        yield ToolArgumentsDelta(0, piece) if tool else TextDelta(0, piece)
-    yield BlockEnded(0)
-    reason = "length" if len(pieces) > limit else "tool_calls" if tool else "stop"
-    yield Finished(reason)
+        yield [ToolArgumentsDelta(0, piece) if tool else TextDelta(0, piece)]
+    reason: FinishReason = "length" if len(pieces) > limit else "tool_calls" if tool else "stop"
     read = sum(_count(_words(message.parts)) for message in request.messages)
-    yield UsageReported(Usage(input=read, output=written))
+    yield [
+        BlockEnded(0),
+        Finished(reason),
+        UsageReported(Usage(input=read, output=written)),
+    ]

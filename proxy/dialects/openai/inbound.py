@@ -19,20 +19,12 @@ from proxy.chat.events import (
 from proxy.chat.fold import Answer, Block, fold
 from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
+from proxy.dialects.faces import Start
 from proxy.dialects.openai.request import parse, read_request
 from proxy.dialects.openai.usage import write_usage
 from proxy.errors import GatewayError
 
-__all__ = [
-    "StreamWriter",
-    "model_object",
-    "parse",
-    "read_request",
-    "write_body",
-    "write_error",
-    "write_models",
-    "write_stream_error",
-]
+__all__ = ["parse", "read_request"]
 
 STREAM_END = b"data: [DONE]\n\n"
 
@@ -87,13 +79,15 @@ def _finish_reason(event: Finished) -> str:
 class StreamWriter:
     """Canonical events as chunks. `include_usage` is what the caller asked for."""
 
-    def __init__(self, request: ChatRequest, *, fallback_id: str, model: str, created: int) -> None:
+    content_type = "text/event-stream; charset=utf-8"
+
+    def __init__(self, request: ChatRequest, start: Start) -> None:
         self._include_usage = request.include_usage
         self._head: dict[str, Any] = {
-            "id": fallback_id,
+            "id": start.id,
             "object": "chat.completion.chunk",
-            "created": created,
-            "model": model,
+            "created": start.created,
+            "model": start.model,
         }
         self._blocks: dict[int, tuple[int, int]] = {}
         self._calls_of: dict[int, int] = {}
@@ -190,25 +184,32 @@ def _choices(answer: Answer) -> Iterator[dict[str, Any]]:
         }
 
 
-def write_body(events: Iterable[Event], *, fallback_id: str, model: str, created: int) -> bytes:
+def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> bytes:
     """A whole answer."""
     answer = fold(events)
     return orjson.dumps(
         {
-            "id": answer.id or fallback_id,
+            "id": answer.id or start.id,
             "object": "chat.completion",
-            "created": answer.created or created,
-            "model": answer.model or model,
+            "created": answer.created or start.created,
+            "model": answer.model or start.model,
             "choices": list(_choices(answer)),
             "usage": write_usage(answer.usage or Usage()),
         }
     )
 
 
-def write_models(aliases: Iterable[tuple[str, str]]) -> bytes:
-    """`GET /v1/models`: (alias, description) pairs."""
-    return orjson.dumps({"object": "list", "data": [model_object(name) for name, _ in aliases]})
+def stream_writer(request: ChatRequest, start: Start) -> StreamWriter:
+    return StreamWriter(request, start)
 
 
-def model_object(alias: str) -> dict[str, Any]:
+def _model(alias: str) -> dict[str, Any]:
     return {"id": alias, "object": "model", "created": 0, "owned_by": "gateway"}
+
+
+def write_models(aliases: Iterable[tuple[str, str]]) -> bytes:
+    return orjson.dumps({"object": "list", "data": [_model(name) for name, _ in aliases]})
+
+
+def write_model(alias: str, description: str) -> bytes:
+    return orjson.dumps(_model(alias))

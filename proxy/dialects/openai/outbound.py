@@ -8,28 +8,13 @@ import msgspec
 import orjson
 
 from proxy.chat.events import Event
-from proxy.chat.usage import Usage
+from proxy.dialects.faces import Sight
 from proxy.dialects.openai.reader import BodyReader, StreamReader
 from proxy.dialects.openai.shapes import Chunk, read_chunk
 from proxy.dialects.openai.splice import for_upstream
 from proxy.dialects.openai.usage import read_usage
 from proxy.errors import UpstreamError, kind_of_status
-from proxy.framing.sse import data_of
-
-__all__ = [
-    "PATH",
-    "credential_headers",
-    "error_in_answer",
-    "for_upstream",
-    "is_notable",
-    "read_body",
-    "read_error",
-    "read_events",
-    "sight",
-    "sight_of_body",
-]
-
-PATH = "/chat/completions"
+from proxy.framing.sse import SseFramer, data_of
 
 _KINDS_BY_CODE = {
     "context_length_exceeded": "context_window",
@@ -42,22 +27,19 @@ _KINDS_BY_CODE = {
     "model_not_found": "not_found",
     "server_error": "server_error",
 }
-_CONTEXT_WORDS = re.compile(r"maximum context length|context window|too many tokens", re.I)
+_CONTEXT_WORDS = re.compile(r"maximum context length|context window|too many tokens", re.IGNORECASE)
 
 
-def credential_headers(secret: str) -> list[tuple[str, str]]:
-    return [("authorization", f"Bearer {secret}")]
+def path(model: str, *, stream: bool) -> str:
+    return "/chat/completions"
 
 
-class Sight(msgspec.Struct):
-    """What a frame, or a whole answer, shows to whoever watches it pass."""
+def headers(secret: str | None) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {secret}")] if secret else []
 
-    has_content: bool = False
-    finished: bool = False
-    ends_stream: bool = False
-    usage: Usage | None = None
-    only_usage: bool = False
-    error: UpstreamError | None = None
+
+splice = for_upstream
+new_framer = SseFramer
 
 
 _NOTHING = Sight()
@@ -93,7 +75,7 @@ def _sight_of(chunk: Chunk) -> Sight:
 
 
 def sight(frame: bytes) -> Sight:
-    """Looks at one SSE frame; what cannot be read shows nothing and passes."""
+    """What one frame shows; chunks are complete in themselves."""
     data = data_of(frame)
     if data == b"[DONE]":
         return _END
@@ -103,6 +85,17 @@ def sight(frame: bytes) -> Sight:
         return _sight_of(read_chunk(data))
     except msgspec.DecodeError:
         return _NOTHING
+
+
+class Watch:
+    """Frames of chat completions need no memory of each other."""
+
+    def sight(self, frame: bytes) -> Sight:
+        return sight(frame)
+
+
+def watch() -> Watch:
+    return Watch()
 
 
 def sight_of_body(body: bytes) -> Sight:

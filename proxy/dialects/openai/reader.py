@@ -86,6 +86,12 @@ class StreamReader:
         if usage is not None:
             yield UsageReported(usage)
 
+    def end(self) -> Iterator[Event]:
+        """Blocks that no finish reason closed."""
+        for block in self._open.values():
+            yield BlockEnded(block)
+        self._open = {}
+
     def _read_choice(self, choice: Choice) -> Iterator[Event]:
         index = choice.index if isinstance(choice.index, int) else 0
         part = choice.delta or choice.message

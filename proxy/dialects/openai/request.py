@@ -20,6 +20,7 @@ from proxy.chat.request import (
     Tool,
     ToolCall,
     ToolChoice,
+    ToolMode,
     ToolResult,
 )
 from proxy.chat.request import Reasoning as ReasoningPart
@@ -47,6 +48,9 @@ def parse(fields: dict[str, Any]) -> ChatBody:
             path = what.split("`")[1] if not path else f"{path}.{what.split('`')[1]}"
             raise InvalidRequest(f"{path} is required", param=path) from None
         raise InvalidRequest(f"{path}: {what[0].lower()}{what[1:]}", param=path) from None
+
+
+_TOOL_MODES: Mapping[str, ToolMode] = {"auto": "auto", "none": "none", "required": "required"}
 
 
 def _data_url(url: str) -> tuple[str, str] | None:
@@ -179,8 +183,8 @@ def _tool_choice(body: ChatBody) -> ToolChoice | None:
     choice, parallel = body.tool_choice, body.parallel_tool_calls
     if choice is None:
         return ToolChoice(parallel=parallel) if parallel is not None else None
-    if choice in ("auto", "none", "required"):
-        return ToolChoice(mode=choice, parallel=parallel)
+    if isinstance(choice, str) and choice in _TOOL_MODES:
+        return ToolChoice(mode=_TOOL_MODES[choice], parallel=parallel)
     if isinstance(choice, dict):
         named = choice.get("function") or choice.get("custom") or {}
         if isinstance(named, dict) and isinstance(named.get("name"), str):
@@ -219,7 +223,7 @@ def read_request(body: ChatBody) -> ChatRequest:
         ),
         stream=bool(body.stream),
         include_usage=body.wants_usage,
-        max_output_tokens=body.max_completion_tokens or body.max_tokens,
+        max_output_tokens=body.output_limit,
         temperature=body.temperature,
         top_p=body.top_p,
         stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),

@@ -52,6 +52,22 @@ class ChatBody(msgspec.Struct):
     metadata: Object | None = None
 
     @property
+    def asked_model(self) -> str | None:
+        return self.model
+
+    @property
+    def wants_stream(self) -> bool:
+        return bool(self.stream)
+
+    @property
+    def end_user(self) -> str | None:
+        return self.user
+
+    @property
+    def output_limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 

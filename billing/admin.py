@@ -1,0 +1,193 @@
+"""Price books and usage, in the admin. Versions are added, never edited; records are only read."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Max
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html_join
+
+from billing.models import Attempt, Price, PriceBook, PriceVersion, RefusalCount, UsageRecord
+from gateway_project.admin import (
+    ConfiguredAdmin,
+    ConfiguredForm,
+    ConfiguredInline,
+    RecordsAdmin,
+    one_of,
+)
+from gateway_project.units import from_nano
+
+OUTCOMES = ("completed", "interrupted", "failed", "blocked", "cached")
+ENDED_BY = ("caller", "upstream", "gateway")
+USAGE_SOURCES = ("provider", "counted", "estimated")
+
+
+class PriceBookForm(ConfiguredForm):
+    fixed = ("name", "currency", "based_on")
+
+
+class PriceVersionInline(admin.TabularInline):
+    """What a book has; a new version has a page of its own, with its prices."""
+
+    model = PriceVersion
+    fields = ("label", "effective", "markup", "created_at", "withdrawn_at")
+    readonly_fields = fields
+    ordering = ("-effective", "-revision")
+    show_change_link = True
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(PriceBook)
+class PriceBookAdmin(ConfiguredAdmin):
+    """Its currency and base are fixed, as records were priced by them, and so it is not deleted."""
+
+    form = PriceBookForm
+    list_display = ("name", "currency", "based_on", "fallback", "withdrawn_at")
+    list_select_related = ("based_on",)
+    search_fields = ("name",)
+    exclude = ("withdrawn_at",)
+    inlines = (PriceVersionInline,)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class PriceForm(ConfiguredForm):
+    identity = "model"
+
+
+class PriceInline(ConfiguredInline):
+    model = Price
+    form = PriceForm
+    extra = 3
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(PriceVersion)
+class PriceVersionAdmin(ConfiguredAdmin):
+    """Prices from a date on. Other prices for a date are a new revision, and the one before is
+    withdrawn; records go on naming it."""
+
+    list_display = ("label", "book", "effective", "revision", "markup", "withdrawn_at")
+    list_filter = ("book", ("withdrawn_at", admin.EmptyFieldListFilter))
+    list_select_related = ("book",)
+    ordering = ("book", "-effective", "-revision")
+    inlines = (PriceInline,)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        given = ("book", "effective", "markup")
+        return given if obj is None else (*given, "revision", "created_at", "withdrawn_at")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: forms.Form, change: bool) -> None:
+        same_date = PriceVersion.objects.filter(book=obj.book, effective=obj.effective)
+        obj.revision = (same_date.aggregate(latest=Max("revision"))["latest"] or 0) + 1
+        for standing in same_date.filter(withdrawn_at=None):
+            standing.withdrawn_at = timezone.now()
+            standing.save(update_fields=["withdrawn_at"])
+        super().save_model(request, obj, form, change)
+
+
+def _money(nano: int | None, currency: str) -> str:
+    return "-" if nano is None else f"{from_nano(nano)} {currency}"
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(RecordsAdmin):
+    list_display = (
+        "record_id",
+        "started_at",
+        "tenant",
+        "key",
+        "alias",
+        "model",
+        "status",
+        "outcome",
+        "charged",
+        "costing",
+        "milliseconds",
+    )
+    list_filter = (
+        "started_at",
+        one_of("outcome", OUTCOMES),
+        one_of("ended_by", ENDED_BY),
+        one_of("usage_source", USAGE_SOURCES),
+        "stream",
+        "quarantined",
+    )
+    search_fields = ("record_id__exact", "request_id__exact", "tenant__exact")
+    search_help_text = "A record id, a request id or a tenant, whole."
+    readonly_fields = ("tries",)
+
+    @admin.display(description="charge")
+    def charged(self, record: UsageRecord) -> str:
+        return _money(record.charge, record.charge_currency)
+
+    @admin.display(description="cost")
+    def costing(self, record: UsageRecord) -> str:
+        return _money(record.cost, record.cost_currency)
+
+    @admin.display(description="latency")
+    def milliseconds(self, record: UsageRecord) -> str:
+        return f"{record.latency_us / 1000:,.0f} ms"
+
+    @admin.display(description="tries")
+    def tries(self, record: UsageRecord) -> str:
+        """What was tried, in order, one line each."""
+        attempts = Attempt.objects.filter(record_id=record.record_id)
+        return format_html_join(
+            "",
+            "<div>{}. {}: {} at {}, {} {}</div>",
+            (
+                (
+                    attempt.ordinal,
+                    attempt.role,
+                    attempt.model,
+                    attempt.provider,
+                    attempt.status or attempt.error_kind or "no answer",
+                    attempt.error,
+                )
+                for attempt in attempts
+            ),
+        )
+
+
+@admin.register(Attempt)
+class AttemptAdmin(RecordsAdmin):
+    list_display = ("record_id", "ordinal", "started_at", "role", "provider", "model", "status")
+    list_filter = ("started_at",)
+    search_fields = ("record_id__exact",)
+    search_help_text = "A record id, whole."
+    ordering = ("-started_at",)
+
+
+@admin.register(RefusalCount)
+class RefusalCountAdmin(RecordsAdmin):
+    list_display = ("hour", "tenant", "key_id", "code", "requests")
+    list_filter = ("hour",)
+    search_fields = ("tenant__exact", "key_id__exact", "code__exact")
+    search_help_text = "A tenant, a key id or a code, whole."

@@ -1,0 +1,194 @@
+"""Tenants and their credentials, in the admin."""
+
+import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from gateway_project.admin import (
+    ConfiguredAdmin,
+    ConfiguredForm,
+    ConfiguredInline,
+    ReadOnlyAdmin,
+    SecretForm,
+    WithSecret,
+)
+from tenants.keys import revoke_key
+from tenants.models import (
+    HmacSigner,
+    Issuer,
+    Key,
+    KeyPolicy,
+    Project,
+    SigningKey,
+    Tenant,
+    Tier,
+    Webhook,
+)
+
+
+@admin.register(Tier)
+class TierAdmin(ConfiguredAdmin):
+    list_display = ("name", "weight")
+    search_fields = ("name",)
+
+
+class ProjectInline(ConfiguredInline):
+    model = Project
+
+
+class KeyPolicyForm(ConfiguredForm):
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        project = cleaned.get("project")
+        if project is not None and project.tenant_id != self.instance.tenant_id:
+            self.add_error("project", "This project is another tenant's.")
+        return cleaned
+
+
+class KeyPolicyInline(ConfiguredInline):
+    template = admin.StackedInline.template
+    model = KeyPolicy
+    form = KeyPolicyForm
+    classes = ("collapse",)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "project" and request.resolver_match is not None:
+            tenant = request.resolver_match.kwargs.get("object_id")
+            options["queryset"] = Project.objects.filter(tenant=tenant).order_by("name")
+        return super().formfield_for_foreignkey(db_field, request, **options)
+
+
+class IssuerForm(ConfiguredForm):
+    identity = "issuer"
+
+
+class IssuerInline(ConfiguredInline):
+    template = admin.StackedInline.template
+    model = Issuer
+    form = IssuerForm
+    classes = ("collapse",)
+
+
+@admin.register(Tenant)
+class TenantAdmin(ConfiguredAdmin):
+    list_display = ("name", "display_name", "tier", "status", "price_book", "timezone")
+    list_filter = ("status", "tier")
+    list_select_related = ("tier", "price_book")
+    search_fields = ("name", "display_name")
+    inlines = (ProjectInline, KeyPolicyInline, IssuerInline)
+    fieldsets = (
+        (None, {"fields": ("name", "display_name", "tier", "status", "aliases", "cors_origins")}),
+        (
+            "Money",
+            {
+                "fields": (
+                    "price_book",
+                    "timezone",
+                    "credit",
+                    "price_factors",
+                    "on_disconnect",
+                    "unpriced",
+                )
+            },
+        ),
+        ("Limits and budgets", {"fields": ("limits", "budgets")}),
+        ("Privacy", {"fields": ("log_payloads",)}),
+    )
+
+
+class KeyStateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state) for state in ("active", "expired", "revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        now = timezone.now()
+        revoked, expired = Q(revoked_at__lte=now), Q(expires_at__lte=now)
+        match self.value():
+            case "revoked":
+                return queryset.filter(revoked)
+            case "expired":
+                return queryset.filter(expired).exclude(revoked)
+            case "active":
+                return queryset.exclude(revoked).exclude(expired)
+        return queryset
+
+
+def state_of(key: Key, now: datetime.datetime) -> str:
+    if key.revoked_at is not None and key.revoked_at <= now:
+        return "revoked"
+    return "expired" if key.expires_at <= now else "active"
+
+
+@admin.register(Key)
+class KeyAdmin(ReadOnlyAdmin):
+    """Keys are issued by `manage.py issue_key`, which shows the token once; here they end."""
+
+    list_display = ("key_id", "tenant", "name", "project", "state", "issued_at", "expires_at")
+    list_filter = (KeyStateFilter, "kind")
+    list_select_related = ("tenant", "project__tenant")
+    search_fields = ("key_id__exact", "name", "user", "tenant__name")
+    exclude = ("token_hash",)
+    actions = ("revoke",)
+
+    @admin.display
+    def state(self, key: Key) -> str:
+        return state_of(key, timezone.now())
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tenants.change_key")
+
+    @admin.action(description="Revoke selected keys", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> TemplateResponse | None:
+        """Asks first: what a revoked key's holder calls with it fails within a second."""
+        if "confirmed" not in request.POST:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Revoke keys",
+                "opts": self.opts,
+                "keys": queryset.select_related("tenant"),
+            }
+            return TemplateResponse(request, "admin/tenants/key/revoke.html", context)
+        for key in queryset:
+            self.log_change(request, revoke_key(key.key_id), "Revoked.")
+        messages.success(request, f"{len(queryset)} keys are revoked.")
+        return None
+
+
+@admin.register(SigningKey)
+class SigningKeyAdmin(ReadOnlyAdmin):
+    list_display = ("kid", "algorithm", "created_at", "retired_at")
+    exclude = ("private_key",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("private_key")
+
+
+@admin.register(HmacSigner)
+class HmacSignerAdmin(WithSecret, ConfiguredAdmin):
+    form = SecretForm
+    list_display = ("name", "tenant", "header", "secret_state")
+    list_select_related = ("tenant",)
+    search_fields = ("name", "tenant__name")
+    autocomplete_fields = ("tenant",)
+
+
+class WebhookForm(SecretForm):
+    fixed = ("tenant",)
+
+
+@admin.register(Webhook)
+class WebhookAdmin(WithSecret, ConfiguredAdmin):
+    form = WebhookForm
+    list_display = ("url", "tenant", "format", "secret_state")
+    list_filter = ("format",)
+    list_select_related = ("tenant",)
+    search_fields = ("url", "tenant__name")
+    autocomplete_fields = ("tenant",)
