@@ -75,12 +75,12 @@ def _from_environment(name: str) -> str:
 def _from_file(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
-            value = file.read(LARGEST_FILE).decode().strip()
+            value = file.read(LARGEST_FILE + 1).decode().strip()
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "not text"
         raise Unresolved(f"the file {path} cannot be read: {said}") from None
-    if not value:
-        raise Unresolved(f"the file {path} is empty")
+    if not 0 < len(value) <= LARGEST_FILE:
+        raise Unresolved(f"the file {path} is empty or no secret at all")
     return value
 
 

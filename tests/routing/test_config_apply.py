@@ -1,5 +1,6 @@
 """Applying a file: what comes into the database, what stays, and that it is all or nothing."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,19 @@ def test_a_dry_run_reports_every_problem(refuse: Refuse) -> None:
     assert refuse("tenants: {acme: {tier: gold}}", dry_run=True) == [
         "tenants.acme.tier: there is no tier 'gold'"
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_apply_at_once_take_turns(small_file: str) -> None:
+    def apply_once(_: int) -> config.Outcome:
+        try:
+            return config.apply(small_file, source="test.yaml")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(apply_once, range(4)))
+    assert sorted(bool(outcome.changes) for outcome in outcomes) == [False, False, False, True]
 
 
 def test_workers_hear_of_a_file_once(apply: Apply, small_file: str) -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.config.problems import ConfigInvalid, Problem
@@ -141,6 +141,7 @@ _documents = st.recursive(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(_documents)
 def test_what_is_written_is_read_back(value: Any) -> None:
     text = dump({"value": value})
