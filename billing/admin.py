@@ -139,7 +139,7 @@ class UsageRecordAdmin(RecordsAdmin):
         "stream",
         "quarantined",
     )
-    search_fields = ("record_id__exact", "request_id__exact", "tenant__exact")
+    search_fields = ("record_id", "request_id", "tenant")
     search_help_text = "A record id, a request id or a tenant, whole."
     readonly_fields = ("tries",)
 
@@ -180,7 +180,7 @@ class UsageRecordAdmin(RecordsAdmin):
 class AttemptAdmin(RecordsAdmin):
     list_display = ("record_id", "ordinal", "started_at", "role", "provider", "model", "status")
     list_filter = ("started_at",)
-    search_fields = ("record_id__exact",)
+    search_fields = ("record_id",)
     search_help_text = "A record id, whole."
     ordering = ("-started_at",)
 
@@ -189,5 +189,5 @@ class AttemptAdmin(RecordsAdmin):
 class RefusalCountAdmin(RecordsAdmin):
     list_display = ("hour", "tenant", "key_id", "code", "requests")
     list_filter = ("hour",)
-    search_fields = ("tenant__exact", "key_id__exact", "code__exact")
+    search_fields = ("tenant", "key_id", "code")
     search_help_text = "A tenant, a key id or a code, whole."

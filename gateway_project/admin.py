@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import BaseModelAdmin
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import models, transaction
 from django.db.models import Model, Q, QuerySet
@@ -60,7 +61,10 @@ class ReadableJSON(forms.JSONField):
         return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-READABLE: dict[Any, Any] = {models.JSONField: {"form_class": ReadableJSON}}
+FORM_FIELDS: dict[Any, Any] = {
+    models.JSONField: {"form_class": ReadableJSON},
+    models.URLField: {"assume_scheme": "https"},
+}
 
 
 class ConfiguredForm(forms.ModelForm):
@@ -180,7 +184,7 @@ class ConfiguredInline(admin.TabularInline):
 
     form = ConfiguredForm
     formset = OnceFormSet
-    formfield_overrides = READABLE
+    formfield_overrides = FORM_FIELDS
     extra = 0
 
 
@@ -188,7 +192,7 @@ class ConfiguredAdmin(admin.ModelAdmin):
     """A page that changes the configuration."""
 
     form = ConfiguredForm
-    formfield_overrides = READABLE
+    formfield_overrides = FORM_FIELDS
 
     def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
         if request.method != "POST":
@@ -275,11 +279,25 @@ class NearPaginator(Paginator):
 
 
 class RecordsAdmin(ReadOnlyAdmin):
-    """A page of a table that grows with every request."""
+    """A page of a table that grows with every request. What is searched for is looked up whole, in
+    any of `search_fields`."""
 
     paginator = NearPaginator
     show_full_result_count = False
     list_per_page = 50
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if not search_term:
+            return queryset, False
+        found = Q(pk__in=[])
+        for name in self.search_fields:
+            try:
+                found |= Q(**{name: self.model._meta.get_field(name).to_python(search_term)})
+            except ValidationError:  # no UUID, say
+                continue
+        return queryset.filter(found), False
 
 
 def one_of(field: str, values: tuple[str, ...]) -> type[admin.SimpleListFilter]:

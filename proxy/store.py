@@ -33,7 +33,7 @@ from billing import journal, ledger
 from billing.partitions import ensure_partitions
 from billing.records import AttemptRow, Entry, Record
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
-from billing.usage import By, Summary, summarise
+from billing.usage import Summary, summarise
 from proxy.errors import StoreUnavailable
 from routing.models import GatewaySettings
 from routing.snapshots import RoutingSnapshot, read_routing
@@ -135,7 +135,7 @@ class Store:
         self._refusals: Counter[tuple[str, str, str]] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
         self._looked_at = 0.0
-        self._looking: asyncio.Task[None] | None = None
+        self._next_look: asyncio.Task[None] | None = None
         self._failing = False
         self.problem = "the first snapshot is being read"
         """What is wrong with the database now; empty when nothing is."""
@@ -208,17 +208,21 @@ class Store:
             await self._look()
 
     async def catch_up(self) -> Snapshot:
-        """The snapshot after one more look, shared by all who ask at the same time, and bounded
-        in how often it is taken: an unknown name costs the database little."""
-        if self._looking is None and time.monotonic() - self._looked_at >= CATCH_UP_SECONDS:
-            self._looking = asyncio.create_task(self._look())
-            self._looking.add_done_callback(lambda _: setattr(self, "_looking", None))
-        if self._looking is not None:
-            await asyncio.shield(self._looking)
+        """The snapshot after a look that began after this call: what its caller has just created is
+        seen. All who ask at the same time share one, and CATCH_UP_SECONDS lie between two: an
+        unknown name costs the database little."""
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look_soon())
+        await asyncio.shield(self._next_look)
         return self.snapshot
 
+    async def _look_soon(self) -> None:
+        await asyncio.sleep(self._looked_at + CATCH_UP_SECONDS - time.monotonic())
+        self._next_look = None  # who asks from here on may know of something newer
+        await self._look()
+
     async def usage(
-        self, *, start: datetime.datetime, end: datetime.datetime, by: By, tenant: str
+        self, *, start: datetime.datetime, end: datetime.datetime, by: str, tenant: str
     ) -> Summary:
         """A tenant's own usage, as `GET /v1/usage` answers it."""
         try:

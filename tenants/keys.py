@@ -7,7 +7,7 @@ A JWT key proves itself by its signature; an opaque key is a random token known 
 import datetime
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -23,6 +23,8 @@ from tenants.models import Key, Project, SigningKey, Tenant, Tier
 ALGORITHM = "ES256"
 OPAQUE_PREFIX = "gwk_"
 DEFAULT_LIFETIME = datetime.timedelta(days=90)
+SHORTEST_LIFETIME = datetime.timedelta(seconds=1)
+LONGEST_USER = 256
 
 
 class KeyRefused(Exception):
@@ -33,7 +35,7 @@ class KeyRefused(Exception):
 class Issued:
     """A key just minted. The token is known here and nowhere else."""
 
-    token: str
+    token: str = field(repr=False)
     key_id: str
     expires_at: datetime.datetime
 
@@ -111,6 +113,19 @@ def _checked_name(kind: str, name: str) -> str:
     return name
 
 
+def _checked_user(user: str) -> str:
+    if len(user) > LONGEST_USER or not user.isprintable():
+        raise KeyRefused(f"user: at most {LONGEST_USER} characters, all of them printable")
+    return user
+
+
+def _after(moment: datetime.datetime, span: datetime.timedelta, refusal: str) -> datetime.datetime:
+    try:
+        return moment + span
+    except OverflowError:
+        raise KeyRefused(refusal) from None
+
+
 @transaction.atomic
 def issue_key(
     *,
@@ -124,14 +139,18 @@ def issue_key(
     lifetime: datetime.timedelta = DEFAULT_LIFETIME,
     opaque: bool = False,
 ) -> Issued:
-    """Mints a key. Raises KeyRefused for an unknown tenant or tier, or a name that is no slug."""
+    """Mints a key. Raises KeyRefused for an unknown tenant or tier, or a name that is no slug.
+
+    JWT times are whole seconds; the row says the same as the token, so a lifetime is cut to them.
+    """
     owner = Tenant.objects.filter(name=tenant).first()
     if owner is None:
         raise KeyRefused(f"there is no tenant {tenant!r}")
     if tier and not Tier.objects.filter(name=tier).exists():
         raise KeyRefused(f"there is no tier {tier!r}")
-    if lifetime <= datetime.timedelta():
-        raise KeyRefused("a key must live for some time")
+    lifetime -= datetime.timedelta(microseconds=lifetime.microseconds)
+    if lifetime < SHORTEST_LIFETIME:
+        raise KeyRefused("a key must live for some time, a second at least")
     names = [alias if alias == "*" else _checked_name("alias", alias) for alias in aliases or ["*"]]
     for scope in scopes or []:
         if not scope or any(character.isspace() for character in scope):
@@ -141,7 +160,6 @@ def issue_key(
         cost_centre, _ = Project.objects.get_or_create(
             tenant=owner, name=_checked_name("project", project)
         )
-    # JWT times are whole seconds; the row says the same as the token.
     now = timezone.now().replace(microsecond=0)
     return _mint(
         Key(
@@ -151,10 +169,10 @@ def issue_key(
             project=cost_centre,
             kind=Key.Kind.OPAQUE if opaque else Key.Kind.JWT,
             scopes=list(dict.fromkeys([f"alias:{alias}" for alias in names] + (scopes or []))),
-            user=user,
+            user=_checked_user(user),
             tier=tier,
             issued_at=now,
-            expires_at=now + lifetime,
+            expires_at=_after(now, lifetime, "a key that lives too long for the calendar"),
         )
     )
 
@@ -184,6 +202,7 @@ def rotate_key(key_id: str, *, grace: datetime.timedelta) -> Issued:
     now = timezone.now().replace(microsecond=0)
     if old.revoked_at is not None and old.revoked_at <= now:
         raise KeyRefused(f"key {key_id!r} is revoked; issue a new one instead")
+    ends_at = _after(timezone.now(), grace, "the grace is too long for the calendar")
     issued = _mint(
         Key(
             key_id=secrets.token_hex(12),
@@ -195,9 +214,11 @@ def rotate_key(key_id: str, *, grace: datetime.timedelta) -> Issued:
             user=old.user,
             tier=old.tier,
             issued_at=now,
-            expires_at=now + (old.expires_at - old.issued_at),
+            expires_at=_after(
+                now, old.expires_at - old.issued_at, "the new key would live too long"
+            ),
             replaces=old,
         )
     )
-    revoke_key(key_id, at=timezone.now() + grace)
+    revoke_key(key_id, at=ends_at)
     return issued

@@ -143,7 +143,7 @@ def _running(
 ) -> Iterator[str]:
     """Runs `command(port)` on a free port; yields the URL once it answers there."""
     for _ in range(ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         address = url.format(port=port)
         server = _start(command(port), folder, user, stop_with)
         try:
@@ -174,14 +174,14 @@ def _start(
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the tests, which still need their server
-                preexec_fn=_end_with_the_tests(stop_with),  # noqa: PLW1509
+                preexec_fn=end_with_the_tests(stop_with),  # noqa: PLW1509
                 **identity,
             )
     except (OSError, subprocess.SubprocessError) as error:
         raise ServiceUnavailable(f"{words[0]} cannot be run: {error}") from error
 
 
-def _end_with_the_tests(stop_with: signal.Signals) -> Callable[[], object] | None:
+def end_with_the_tests(stop_with: signal.Signals) -> Callable[[], object] | None:
     """Where Linux runs, even `kill -9` of the tests leaves no server behind."""
     if sys.platform != "linux":
         return None
@@ -275,7 +275,7 @@ def _temporary_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -71,6 +71,12 @@ class ChatBody(msgspec.Struct):
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def end_user(self) -> str:
+        """Whom the request is for, as far as the body says."""
+        named = self.user or (self.metadata or {}).get("user_id")
+        return named if isinstance(named, str) else ""
+
 
 class Delta(msgspec.Struct):
     content: Any = None
