@@ -1,4 +1,4 @@
-"""Prices of the packaged catalogue (genai-prices, offline), for models that a book does not price."""
+"""Prices of the packaged catalogue (genai-prices, offline) for models that a book leaves out."""
 
 import functools
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Usage records into the table: plain SQL, because the ORM costs more per row than the hot path has.
+"""Usage records into the table: plain SQL, because per row the ORM costs more than a request may.
 
 Inserting is idempotent by primary key, so a batch, or a whole journal, may be written twice.
 """

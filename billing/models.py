@@ -71,7 +71,7 @@ class PriceVersion(models.Model):
 
     @property
     def label(self) -> str:
-        """What usage records pin: `cost@2026-01-01`, `cost@2026-01-01.2` for its second revision."""
+        """What usage records pin: `cost@2026-01-01`, `cost@2026-01-01.2` for revision 2."""
         midnight = self.effective.time().isoformat() == "00:00:00"
         date = self.effective.date() if midnight else self.effective.replace(tzinfo=None)
         suffix = f".{self.revision}" if self.revision > 1 else ""

@@ -78,7 +78,8 @@ class Rate:
             + tokens.reasoning * self.reasoning
             + self.per_request * _PER
         )
-        return (2 * total + _NANO_DIVISOR) // (2 * _NANO_DIVISOR)
+        nano: int = (2 * total + _NANO_DIVISOR) // (2 * _NANO_DIVISOR)
+        return nano
 
 
 def _scaled(price: Decimal) -> int:

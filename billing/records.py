@@ -1,4 +1,4 @@
-"""A usage record on its way to the table: the columns in the table's order, ready for any writer."""
+"""A usage record on its way to the table: its columns, in the table's order."""
 
 import msgspec
 

@@ -70,7 +70,7 @@ def _read_books() -> dict[str, BookSheet]:
 
 
 class _Resolver:
-    """Walks from a book to the ones it is based on. `usd` says what a unit of a currency is worth."""
+    """Walks from a book to those it is based on. `usd` is what a unit of a currency is worth."""
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
 """The one door: data-plane paths go to the proxy before Django sees them, the rest to Django."""
 
 import os
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import django
@@ -17,11 +16,8 @@ _django = get_asgi_application()
 _websockets = URLRouter([])
 proxy = Proxy()
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-
-async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http":
         if scope["path"].startswith(DATA_PLANE):
             await proxy(scope, receive, send)

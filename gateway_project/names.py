@@ -10,7 +10,7 @@ valid_slug = RegexValidator(
 )
 
 
-class SlugName(models.CharField):  # type: ignore[type-arg]
+class SlugName(models.CharField):
     """A name that callers, configuration and records use; it never changes."""
 
     def __init__(self, **options: object) -> None:

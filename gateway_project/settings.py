@@ -18,7 +18,7 @@ except EnvironmentInvalid as invalid:
 
 
 def _secret_key() -> tuple[str, bool]:
-    """The key, and whether the operator gave it. A laptop gets one of its own, beside its database."""
+    """The key, and whether the operator gave it. A laptop gets one of its own."""
     if ENVIRONMENT.secret_key is not None:
         return ENVIRONMENT.secret_key.get_secret_value(), True
     kept = STATE_DIR / "secret_key"

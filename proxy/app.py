@@ -179,7 +179,7 @@ class Proxy:
             await pipeline.refuse(exchange, self.worker, error, reply)
 
     async def _report_health(self, path: str, reply: Reply) -> None:
-        """Liveness is that the loop turns; readiness that a snapshot is loaded and the database answered."""
+        """Live: the loop turns. Ready: a snapshot is loaded, so the database answered once."""
         ready = path == "/healthz" or self.worker.store.is_ready
         reasons = [] if ready else [self.worker.store.problem]
         body = {"status": "ok"} if ready else {"status": "unready", "reasons": reasons}

@@ -20,7 +20,6 @@ from proxy.settle import moment
 from proxy.store import Store
 from proxy.upstream import Answer, Upstreams
 from routing.choose import Target
-from routing.snapshots import ProviderSnapshot
 
 log = structlog.get_logger("gateway.attempt")
 
@@ -49,8 +48,11 @@ def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
     return error
 
 
-def _injected(provider: ProviderSnapshot, exchange: Exchange) -> list[tuple[str, str]]:
+def _injected(exchange: Exchange, target: Target) -> list[tuple[str, str]]:
     """The headers that a provider wants to be told by; values are made safe for a header."""
+    templates = target.model.provider.inject_headers
+    if not templates:
+        return []
     caller = exchange.caller
     assert caller is not None
     facts = {
@@ -58,16 +60,18 @@ def _injected(provider: ProviderSnapshot, exchange: Exchange) -> list[tuple[str,
         "project": exchange.project,
         "user": exchange.user,
         "key": caller.key,
+        "tier": caller.tier,
         "alias": exchange.alias.name if exchange.alias else "",
+        "model": target.model.name,
         "request_id": exchange.request_id,
     }
-    headers = []
-    for name, template in provider.inject_headers.items():
-        value = template
-        for fact, known in facts.items():
-            value = value.replace("{" + fact + "}", quote(known, safe=" !#$&'()*+,-./:;=?@[]_~|"))
-        headers.append((name, value))
-    return headers
+
+    def fill(placeholder: re.Match[str]) -> str:
+        return quote(facts[placeholder[1]], safe=" !#$&'()*+,-./:;=?@[]_~|")
+
+    # In one go: a user's name that looks like a placeholder is not one.
+    pattern = re.compile(r"\{(%s)\}" % "|".join(facts))
+    return [(name, pattern.sub(fill, template)) for name, template in templates.items()]
 
 
 async def _call(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
@@ -89,7 +93,7 @@ async def _call(exchange: Exchange, target: Target, reply: Reply, upstreams: Ups
     secret = target.credential.secret if target.credential else None
     answer = exchange.answer = await upstreams.post(
         provider.base_url + outbound.path(target.model.upstream, stream=exchange.stream),
-        headers=[*_FIXED_HEADERS, *outbound.headers(secret), *_injected(provider, exchange)],
+        headers=[*_FIXED_HEADERS, *outbound.headers(secret), *_injected(exchange, target)],
         body=body,
         timeouts=provider.timeouts,
         total_at=total_at,

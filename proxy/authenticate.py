@@ -62,19 +62,20 @@ def read_token(headers: list[tuple[bytes, bytes]]) -> str:
     found = set()
     for name, value in headers:
         if name in CREDENTIAL_HEADERS:
+            token = value
             if name == b"authorization":
-                scheme, _, value = value.partition(b" ")
+                scheme, _, token = value.partition(b" ")
                 if scheme.lower() != b"bearer":
                     raise Unauthenticated("the Authorization scheme is not Bearer")
-            found.add(value.strip())
+            found.add(token.strip())
     if not found:
         raise Unauthenticated("no credential")
     if len(found) > 1:
         raise Unauthenticated("two credentials that disagree")
-    token = found.pop()
-    if not token or len(token) > LONGEST_TOKEN or not token.isascii():
+    only = found.pop()
+    if not only or len(only) > LONGEST_TOKEN or not only.isascii():
         raise Unauthenticated("malformed credential")
-    return token.decode()
+    return only.decode()
 
 
 def _verify(token: str, snapshot: "Snapshot", issuer: str, audience: str) -> _Claims:

@@ -1,4 +1,4 @@
-"""Caller + alias + facts -> ordered targets, each with a price. The pure part is routing/choose.py."""
+"""Caller + alias + facts -> ordered targets, each with a price. Pure part: routing/choose.py."""
 
 from proxy.dialects import OUTBOUND
 from proxy.errors import AliasNotAllowed, AliasNotFound, NoTargetAvailable, PriceUnknown
@@ -62,8 +62,7 @@ def choose_targets(exchange: Exchange) -> None:
     spoken = [target for target in choice.targets if _is_spoken(target.model)]
     if not spoken:
         raise NoTargetAvailable(
-            f"No target of the alias {alias.name!r} has a credential in force, or speaks a dialect that is.",
-            retry_after=30,
+            f"No target of the alias {alias.name!r} has a credential in force.", retry_after=30
         )
     priced = []
     for target in spoken:

@@ -17,7 +17,8 @@ GatewayError                       status  code
     NoTargetAvailable                      no_target_available
     StoreUnavailable                       store_unavailable
     PriceUnknown                           price_unknown
-  UpstreamError                    by kind upstream_error, upstream_timeout, rate_limit_exceeded, invalid_request
+  UpstreamError                    by its kind: upstream_error, upstream_timeout,
+                                           rate_limit_exceeded or invalid_request
 """
 
 from collections.abc import Mapping

@@ -97,7 +97,7 @@ async def read_request(exchange: Exchange, receive: Receive) -> None:
 
 
 async def choose(exchange: Exchange, worker: Worker) -> None:
-    """Fills `alias`, `choice` and `rates`. An alias that is unknown may be newer than the snapshot."""
+    """Fills `alias`, `choice` and `rates`. An unknown alias may be newer than the snapshot."""
     name = exchange.endpoint.alias or exchange.body.asked_model
     if not name:
         raise InvalidRequest("model is required: the alias to ask", param="model")

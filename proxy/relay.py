@@ -1,5 +1,5 @@
-"""The answer from upstream to caller: passed through, or translated. Both have the same signature:
-they send everything but the last bytes, and return those; the pipeline settles before it sends them.
+"""The answer from upstream to caller, passed through or translated. Either sends everything but
+the last bytes, and returns those; the pipeline settles before it sends them.
 
 Nothing is sent before the first real content, so that an error before it can still fall back.
 Passing through, the frames are the upstream's own, byte for byte; once content flows, a chunk that
@@ -74,7 +74,7 @@ class _PassingStream:
         for index, frame in enumerate(frames):
             self._look_at(frame, self.held)
             if self.flowing or self.ended:
-                going = self.held if self.flowing else []
+                going: list[bytes] = self.held if self.flowing else []
                 self.held = [] if self.flowing else self.held
                 return b"".join(going) + self._pass(frames[index + 1 :])
         return b""

@@ -1,4 +1,4 @@
-"""Usage to charge to usage record: once for each request that was admitted, whatever became of it."""
+"""Usage to charge to usage record: once for each admitted request, whatever became of it."""
 
 import datetime
 import time
@@ -9,6 +9,7 @@ from billing.pricing import Tokens
 from billing.records import Entry, Record
 from proxy import meter
 from proxy.chat.usage import Usage
+from proxy.errors import GatewayError
 from proxy.exchange import Exchange, Rates
 from proxy.store import Store
 
@@ -130,7 +131,7 @@ def _metered(exchange: Exchange) -> tuple[Usage, str]:
         return Usage(), "estimated"
     try:
         asked = meter.count_request(exchange.read_request())
-    except Exception:
+    except GatewayError:
         asked = meter.quick_count(exchange.raw)
     if exchange.delivered is None:
         return Usage(input=asked), "estimated"

@@ -1,4 +1,4 @@
-"""What the hot path knows of providers, models and aliases: frozen, read in one go, swapped whole."""
+"""What the hot path knows of providers, models and aliases: frozen, and swapped whole."""
 
 import os
 from collections.abc import Mapping

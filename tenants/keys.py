@@ -41,7 +41,7 @@ class Issued:
 
 
 def hash_token(token: str) -> str:
-    """SHA-256 of the whole token, in hex. Tokens carry 256 bits of randomness: no salt is needed."""
+    """SHA-256 of the whole token, in hex. A token has 256 random bits, so it needs no salt."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -172,7 +172,7 @@ def issue_key(
             user=_checked_user(user),
             tier=tier,
             issued_at=now,
-            expires_at=_after(now, lifetime, "a key that lives too long for the calendar"),
+            expires_at=_after(now, lifetime, "the key lives too long for the calendar"),
         )
     )
 

@@ -180,7 +180,7 @@ class Key(models.Model):
 
 
 class SigningKey(models.Model):
-    """A key pair that signs JWTs. The newest that is not retired signs; all that stand here verify."""
+    """A key pair for JWTs. The newest that is not retired signs; all that stand here verify."""
 
     kid = models.CharField(max_length=40, primary_key=True)
     algorithm = models.CharField(max_length=8, default="ES256")

@@ -27,7 +27,7 @@ def current() -> dict[str, int]:
 def watch(name: str, *watched: type[models.Model]) -> None:
     """Bumps `name` whenever a row of these models is saved or deleted.
 
-    `QuerySet.update()` and `bulk_create()` send no signal: who uses them on these models calls `bump`.
+    `QuerySet.update()` and `bulk_create()` send no signal: whoever uses them calls `bump`.
     """
 
     def changed(**_: object) -> None:

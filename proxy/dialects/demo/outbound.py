@@ -70,8 +70,8 @@ def _arguments(schema: Mapping[str, Any] | None) -> str:
     if not isinstance(properties, dict):
         return "{}"
     values = {}
-    for name, described in properties.items():
-        described = described if isinstance(described, dict) else {}
+    for name, schema_of in properties.items():
+        described = schema_of if isinstance(schema_of, dict) else {}
         choices = described.get("enum")
         values[name] = choices[0] if choices else _BY_TYPE.get(str(described.get("type")), {})
     return orjson.dumps(values).decode()

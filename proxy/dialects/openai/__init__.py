@@ -1,1 +1,1 @@
-"""OpenAI chat completions. Source: the API reference, "Chat" (platform.openai.com/docs/api-reference/chat)."""
+"""OpenAI chat completions (platform.openai.com/docs/api-reference/chat)."""

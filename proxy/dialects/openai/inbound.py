@@ -20,11 +20,10 @@ from proxy.chat.fold import Answer, Block, fold
 from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
 from proxy.dialects.faces import Start
-from proxy.dialects.openai.request import parse, read_request
+from proxy.dialects.openai.request import parse as parse
+from proxy.dialects.openai.request import read_request as read_request
 from proxy.dialects.openai.usage import write_usage
 from proxy.errors import GatewayError
-
-__all__ = ["parse", "read_request"]
 
 STREAM_END = b"data: [DONE]\n\n"
 

@@ -61,7 +61,8 @@ class ChatBody(msgspec.Struct):
 
     @property
     def end_user(self) -> str | None:
-        return self.user
+        named = self.user or (self.metadata or {}).get("user_id")
+        return named if isinstance(named, str) else None
 
     @property
     def output_limit(self) -> int | None:
@@ -70,12 +71,6 @@ class ChatBody(msgspec.Struct):
     @property
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
-
-    @property
-    def end_user(self) -> str:
-        """Whom the request is for, as far as the body says."""
-        named = self.user or (self.metadata or {}).get("user_id")
-        return named if isinstance(named, str) else ""
 
 
 class Delta(msgspec.Struct):
