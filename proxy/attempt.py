@@ -28,6 +28,7 @@ ERROR_SECONDS = 10
 
 _FIXED_HEADERS = (("content-type", "application/json"), ("accept-encoding", "identity"))
 _KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}")
+_PLACEHOLDER = re.compile(r"\{(tenant|project|user|key|tier|alias|model|request_id)\}")
 _ALSO_COVERS = {"overloaded": "server_error"}
 """A provider that is overloaded answers 5xx: who falls back on `server_error` means it too."""
 
@@ -70,8 +71,7 @@ def _injected(exchange: Exchange, target: Target) -> list[tuple[str, str]]:
         return quote(facts[placeholder[1]], safe=" !#$&'()*+,-./:;=?@[]_~|")
 
     # In one go: a user's name that looks like a placeholder is not one.
-    pattern = re.compile(r"\{(%s)\}" % "|".join(facts))
-    return [(name, pattern.sub(fill, template)) for name, template in templates.items()]
+    return [(name, _PLACEHOLDER.sub(fill, template)) for name, template in templates.items()]
 
 
 async def _call(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
