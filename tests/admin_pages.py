@@ -1,0 +1,83 @@
+"""Admin pages, filled in as a browser would."""
+
+import html
+from typing import Any
+
+from django.test import Client
+from django.urls import reverse
+
+Form = dict[str, Any]
+
+
+def page_of(row: Any) -> str:
+    """The address of a row's own page."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def list_of(model: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def new_page_of(model: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add")
+
+
+def filled(client: Client, url: str, *, more_rows: dict[str, int] | None = None) -> Form:
+    """What a browser would send if the page were saved untouched; `more_rows` of an inline, by its
+    prefix, stand empty behind those it has."""
+    context = client.get(url).context
+    data: Form = {}
+    _take(context["adminform"].form, data)
+    for inline in context["inline_admin_formsets"]:
+        formset = inline.formset
+        for form in (formset.management_form, *formset.forms):
+            _take(form, data)
+        for _ in range((more_rows or {}).get(formset.prefix, 0)):
+            number = int(data[f"{formset.prefix}-TOTAL_FORMS"])
+            data[f"{formset.prefix}-TOTAL_FORMS"] = number + 1
+            for name, value in _values(formset.empty_form).items():
+                data[name.replace("__prefix__", str(number))] = value
+    return data
+
+
+def save(client: Client, url: str, changes: Form, **options: Any) -> Any:
+    """Saves a page with these changes. The response has the page's problems, if any."""
+    return client.post(url, filled(client, url, **options) | changes)
+
+
+def problems_on(response: Any) -> str:
+    """All that the page says is wrong; empty when it was saved."""
+    if response.status_code == 302:
+        return ""
+    context = response.context
+    said = [context["adminform"].form.errors.as_text()]
+    for inline in context["inline_admin_formsets"]:
+        said += [form.errors.as_text() for form in inline.formset.forms]
+        said.append(inline.formset.non_form_errors().as_text())
+    return html.unescape("\n".join(said)).strip() or "the page was shown again"
+
+
+def _take(form: Any, data: Form) -> None:
+    data.update(_values(form))
+
+
+def _values(form: Any) -> Form:
+    values: Form = {}
+    for bound in form:
+        value = bound.value()
+        if bound.field.disabled or value is False:
+            continue
+        widgets = getattr(bound.field.widget, "widgets_names", None)
+        if widgets is not None:
+            parts = bound.field.widget.decompress(value)
+            values |= {
+                f"{bound.html_name}{suffix}": _text(part)
+                for suffix, part in zip(widgets, parts, strict=True)
+            }
+        else:
+            values[bound.html_name] = "on" if value is True else _text(value)
+    return values
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
