@@ -14,9 +14,11 @@ KEYS = "keys"
 
 
 def bump(name: str) -> None:
-    """Counts one change. On PostgreSQL the row lock puts concurrent changes in order."""
-    if not Revision.objects.filter(name=name).update(number=F("number") + 1):
-        Revision.objects.get_or_create(name=name)
+    """Counts one change. On PostgreSQL the row lock puts concurrent changes in order; who loses the
+    race for the first one counts on top of it, or workers that saw that one would miss this."""
+    counted = Revision.objects.filter(name=name).update(number=F("number") + 1)
+    if not counted and not Revision.objects.get_or_create(name=name)[1]:
+        Revision.objects.filter(name=name).update(number=F("number") + 1)
 
 
 def current() -> dict[str, int]:
