@@ -115,6 +115,8 @@ def _resolved(place: Place, text: str, stored: Secret | None) -> tuple[Secret, s
         return stored, "" if stored.value else "what is stored here is empty or cannot be read"
     for scheme, read in SOURCES.items():
         if text.startswith(scheme):
+            if text == scheme:
+                raise ValueError(f"'{scheme}' needs a name behind it")
             if len(text) > LONGEST_REFERENCE:
                 raise ValueError(f"a reference has at most {LONGEST_REFERENCE} characters")
             try:

@@ -70,6 +70,17 @@ def test_an_empty_variable_is_an_unset_one(apply: Apply, monkeypatch: pytest.Mon
     assert apply(POOL % "env:MISSING").warnings
 
 
+@pytest.mark.parametrize(
+    ("reference", "said"), [("env:", "needs a name"), ("file:/" + "x" * 300, "at most 300")]
+)
+def test_a_reference_that_cannot_be_one_is_refused(
+    refuse: Refuse, reference: str, said: str
+) -> None:
+    [problem] = refuse(POOL % reference)
+    assert problem.startswith(PATH)
+    assert said in problem
+
+
 def test_a_file_that_is_no_secret_is_a_warning(apply: Apply, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "empty").write_text("\n")
