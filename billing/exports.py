@@ -18,8 +18,9 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from billing import columns, focus
 from billing.models import UsageRecord
@@ -107,17 +108,20 @@ def record_layout(name: str, *, own: bool) -> Layout:
 def pages_of(records: QuerySet[UsageRecord]) -> Iterator[list[UsageRecord]]:
     """Records in the order they started.
 
-    Each page starts after the last record of the one before: no offset, no long transaction.
+    Each page begins at the instant at which the one before ended, without what that one had of it:
+    no offset, no long transaction. (Comparing the rest by record id would be shorter, but SQLite
+    keeps times as text, in which one instant can be written in two ways.)
     """
     ordered = records.defer("decision").order_by("started_at", "record_id")
     page = list(ordered[:PAGE])
+    had: set[UUID] = set()
     while page:
         yield page
-        at, last = page[-1].started_at, page[-1].record_id
-        later = Q(started_at__gt=at) | Q(started_at=at, record_id__gt=last)
-        found = ordered.filter(later, started_at__gte=at)[:PAGE]
-        # SQLite compares times as text, where one instant can be written in two ways.
-        page = [record for record in found if (record.started_at, record.record_id) > (at, last)]
+        at = page[-1].started_at
+        if page[0].started_at < at:
+            had = set()
+        had |= {record.record_id for record in page if record.started_at == at}
+        page = list(ordered.filter(started_at__gte=at).exclude(record_id__in=had)[:PAGE])
 
 
 def export_records(

@@ -17,9 +17,10 @@ from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing import exports
+from billing import exports, ledger
 from billing.columns import COLUMNS, decimal_cell, safe_cell
 from billing.models import UsageRecord
+from billing.records import Entry, Record
 from tests.factories import NOON, TenantFactory, UsageRecordFactory
 
 HEADER = (
@@ -224,14 +225,45 @@ class TestPages:
         assert found == sorted(found)
         assert len(set(found)) == 12
 
+    def test_records_of_a_whole_second_come_once_whoever_wrote_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """SQLite keeps times as text: the ledger writes `12:00:00.000000`, the ORM `12:00:00`."""
+        monkeypatch.setattr(exports, "PAGE", 1)
+        ours = [uuid.UUID(int=number) for number in (2, 3)]
+        ledger.write([Entry(True, self._record(number)) for number in ours], {}, now=NOON)
+        theirs = UsageRecordFactory.create(record_id=uuid.UUID(int=1)).record_id
+        pages = exports.pages_of(UsageRecord.objects.all())
+        assert [record.record_id for page in pages for record in page] == [theirs, *ours]
+
+    def _record(self, number: uuid.UUID) -> Record:
+        return Record(
+            record_id=str(number),
+            request_id="r",
+            started_at=NOON.isoformat(timespec="microseconds"),
+            tenant="acme",
+            alias="pro",
+            endpoint="chat.completions",
+            status=200,
+            outcome="completed",
+            ended_by="upstream",
+            stream=False,
+        )
+
     def test_memory_does_not_grow_with_the_number_of_records(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(exports, "PAGE", 100)
-        _bulk(500)
+        self._one_a_second(500)
         few = self._peak()
-        _bulk(4500)
+        self._one_a_second(4500)
         assert self._peak() < few * 1.5
+
+    def _one_a_second(self, count: int) -> None:
+        UsageRecord.objects.bulk_create(
+            UsageRecordFactory.build(started_at=NOON + datetime.timedelta(seconds=second))
+            for second in range(count)
+        )
 
     def _peak(self) -> int:
         tracemalloc.start()
