@@ -10,7 +10,8 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 django.setup(set_prefix=False)
 
-from proxy.app import DATA_PLANE, Proxy  # noqa: E402  (needs the settings)
+from proxy.app import Proxy  # noqa: E402  (needs the settings)
+from proxy.paths import DATA_PLANE  # noqa: E402
 
 _django = get_asgi_application()
 _websockets = URLRouter([])

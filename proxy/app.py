@@ -1,29 +1,18 @@
-"""The ASGI callable of the data plane: paths to endpoints, lifespan, and the small GETs."""
+"""The ASGI callable of the data plane: what a path means, lifespan, health, preflights."""
 
-import datetime
-import re
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qs, unquote
 
 import orjson
 import structlog
 from django.conf import settings
 
-from proxy import pipeline
+from proxy import pipeline, reads
 from proxy.authenticate import Authenticator
 from proxy.body import Receive
-from proxy.errors import (
-    AliasNotFound,
-    GatewayError,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    ScopeMissing,
-    StoreUnavailable,
-)
-from proxy.exchange import Endpoint, Exchange, new_record_id
+from proxy.errors import GatewayError, MethodNotAllowed, NotFound, StoreUnavailable
+from proxy.exchange import Exchange, new_record_id
+from proxy.paths import Endpoint, find_endpoint, find_reading
 from proxy.pipeline import Worker
 from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
 from proxy.request_head import request_id
@@ -33,94 +22,6 @@ from proxy.upstream import Upstreams
 log = structlog.get_logger("gateway.app")
 
 Scope = dict[str, Any]
-Get = Callable[[Exchange, Worker, Scope, Reply], Awaitable[None]]
-
-DATA_PLANE = ("/chat/", "/v1/", "/v1beta/", "/healthz", "/readyz", "/metrics")
-_ALIAS = r"([^/]{1,200})"
-_COMPLETIONS = Endpoint("chat", "openai")
-_POSTS = {"/v1/chat/completions": _COMPLETIONS}
-_CHAT_ALIAS = re.compile(rf"/chat/{_ALIAS}")
-_MODEL = re.compile(rf"/v1/models/{_ALIAS}")
-_READING = Endpoint("read", "openai")
-
-
-def post_endpoint(path: str) -> Endpoint | None:
-    """The endpoint behind a path that goes to an upstream."""
-    fixed = _POSTS.get(path)
-    if fixed is not None:
-        return fixed
-    match = _CHAT_ALIAS.fullmatch(path)
-    return Endpoint("chat", "openai", alias=unquote(match[1])) if match else None
-
-
-async def _send_json(exchange: Exchange, reply: Reply, body: bytes, status: int = 200) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"x-request-id", exchange.request_id.encode()),
-        *cors_headers(exchange),
-    ]
-    await reply.whole(status, headers, body)
-
-
-async def list_models(exchange: Exchange, worker: Worker, scope: Scope, reply: Reply) -> None:
-    """`GET /v1/models`: the aliases that this key may use."""
-    assert exchange.caller is not None
-    aliases = [(name, a.description) for name, a in sorted(exchange.caller.aliases.items())]
-    await _send_json(exchange, reply, exchange.inbound.write_models(aliases))
-
-
-async def show_model(exchange: Exchange, worker: Worker, scope: Scope, reply: Reply) -> None:
-    """`GET /v1/models/{alias}`."""
-    assert exchange.caller is not None
-    match = _MODEL.fullmatch(scope["path"])
-    name = unquote(match[1]) if match else ""
-    alias = exchange.caller.aliases.get(name)
-    if alias is None:
-        raise AliasNotFound(f"This key may use no alias {name[:64]!r}.", param="model")
-    await _send_json(exchange, reply, exchange.inbound.write_model(name, alias.description))
-
-
-def _moment(
-    query: dict[str, list[str]], name: str, default: datetime.datetime
-) -> datetime.datetime:
-    if name not in query:
-        return default
-    try:
-        moment = datetime.datetime.fromisoformat(query[name][0].replace(" ", "+"))
-    except ValueError:
-        raise InvalidRequest(f"{name} is a day or a time, in ISO 8601", param=name) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-
-
-_USAGE_BY = ("provider", "model", "alias", "project", "key", "user", "label")
-
-
-async def show_usage(exchange: Exchange, worker: Worker, scope: Scope, reply: Reply) -> None:
-    """`GET /v1/usage?from=&to=&by=`: the tenant's own."""
-    caller = exchange.caller
-    assert caller is not None
-    if "usage:read" not in caller.scopes:
-        raise ScopeMissing("This key lacks the scope usage:read.")
-    query = parse_qs(scope["query_string"].decode("latin-1"))
-    now = datetime.datetime.now(tz=datetime.UTC)
-    start = _moment(query, "from", now - datetime.timedelta(days=1))
-    end = _moment(query, "to", now + datetime.timedelta(seconds=1))
-    by = query.get("by", ["alias"])[0]
-    if by not in _USAGE_BY:
-        raise InvalidRequest(f"by is one of {', '.join(_USAGE_BY)}", param="by")
-    if start >= end:
-        raise InvalidRequest("from must be before to", param="from")
-    usage = await worker.store.usage(start=start, end=end, by=by, tenant=caller.tenant.name)
-    await _send_json(exchange, reply, orjson.dumps(usage))
-
-
-def get_endpoint(path: str) -> Get | None:
-    """The small reads, which reach no upstream."""
-    if path == "/v1/models":
-        return list_models
-    if path == "/v1/usage":
-        return show_usage
-    return show_model if _MODEL.fullmatch(path) else None
 
 
 class Proxy:
@@ -147,7 +48,7 @@ class Proxy:
 
     async def _serve(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         path, method, headers = scope["path"], scope["method"], dict(scope["headers"])
-        endpoint, get = post_endpoint(path), get_endpoint(path)
+        endpoint, reading = find_endpoint(path, scope["query_string"]), find_reading(path, headers)
         now = time.time()
         try:
             snapshot = self.worker.store.snapshot
@@ -155,7 +56,7 @@ class Proxy:
             await _bare_error(reply, error, headers)
             return
         exchange = Exchange(
-            endpoint=endpoint or _READING,
+            endpoint=endpoint or Endpoint("read", reading.dialect if reading else "openai"),
             headers=headers,
             snapshot=snapshot,
             request_id=request_id(headers.get(b"x-request-id")),
@@ -166,15 +67,14 @@ class Proxy:
             await pipeline.run(exchange, self.worker, scope["headers"], receive, reply)
             return
         try:
-            if get is None or method != "GET":
-                known = endpoint is not None or get is not None
-                raise (
-                    MethodNotAllowed(f"{method} is not for {path}")
-                    if known
-                    else NotFound(f"There is nothing at {path[:200]}.")
-                )
+            if method != "GET" and (endpoint or reading):
+                raise MethodNotAllowed(f"{method} is not for {path[:200]}.")
+            if reading is None:
+                raise NotFound(f"There is nothing at {path[:200]}.")
             await pipeline.authenticate(exchange, self.worker, scope["headers"])
-            await get(exchange, self.worker, scope, reply)
+            query = scope["query_string"]
+            body = await reads.read(exchange, reading, query, self.worker.store)
+            await _send_json(exchange, reply, body)
         except GatewayError as error:
             await pipeline.refuse(exchange, self.worker, error, reply)
 
@@ -223,6 +123,15 @@ class Proxy:
         await self.worker.store.stop()
         self.worker.upstreams.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _send_json(exchange: Exchange, reply: Reply, body: bytes) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"x-request-id", exchange.request_id.encode()),
+        *cors_headers(exchange),
+    ]
+    await reply.whole(200, headers, body)
 
 
 async def _bare_error(reply: Reply, error: GatewayError, headers: dict[bytes, bytes]) -> None:

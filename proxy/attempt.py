@@ -1,34 +1,24 @@
 """Targets one after another, until one answers."""
 
 import asyncio
-import math
 import re
 import time
-from urllib.parse import quote
 
 import structlog
 
 from billing.records import AttemptRow
-from proxy import relay
-from proxy.dialects import OUTBOUND
-from proxy.dialects.demo import outbound as demo
-from proxy.dialects.faces import Outbound, Start
+from proxy.call import CALLS
 from proxy.errors import GatewayError, UpstreamError
 from proxy.exchange import Exchange
 from proxy.reply import Reply
 from proxy.settle import moment
 from proxy.store import Store
-from proxy.upstream import Answer, Upstreams
+from proxy.upstream import Upstreams
 from routing.choose import Target
 
 log = structlog.get_logger("gateway.attempt")
 
-ERROR_SECONDS = 10
-"""How long an upstream may take to say what is wrong."""
-
-_FIXED_HEADERS = (("content-type", "application/json"), ("accept-encoding", "identity"))
 _KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}")
-_PLACEHOLDER = re.compile(r"\{(tenant|project|user|key|tier|alias|model|request_id)\}")
 _ALSO_COVERS = {"overloaded": "server_error"}
 """A provider that is overloaded answers 5xx: who falls back on `server_error` means it too."""
 
@@ -49,93 +39,8 @@ def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
     return error
 
 
-def _injected(exchange: Exchange, target: Target) -> list[tuple[str, str]]:
-    """The headers that a provider wants to be told by; values are made safe for a header."""
-    templates = target.model.provider.inject_headers
-    if not templates:
-        return []
-    caller = exchange.caller
-    assert caller is not None
-    facts = {
-        "tenant": caller.tenant.name,
-        "project": exchange.project,
-        "user": exchange.user,
-        "key": caller.key,
-        "tier": caller.tier,
-        "alias": exchange.alias.name if exchange.alias else "",
-        "model": target.model.name,
-        "request_id": exchange.request_id,
-    }
-
-    def fill(placeholder: re.Match[str]) -> str:
-        return quote(facts[placeholder[1]], safe=" !#$&'()*+,-./:;=?@[]_~|")
-
-    # In one go: a user's name that looks like a placeholder is not one.
-    return [(name, _PLACEHOLDER.sub(fill, template)) for name, template in templates.items()]
-
-
-async def _call(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
-    """One try at one target. Returns the last bytes. Raises UpstreamError, or InvalidRequest for
-    content that the target cannot take."""
-    provider = target.model.provider
-    if provider.dialect == "demo":
-        events = demo.answer(
-            exchange.read_request(),
-            start=Start(exchange.record_id, target.model.upstream, int(exchange.started_at)),
-            options=provider.options,
-        )
-        return await relay.translate(exchange, events, reply)
-    outbound = OUTBOUND[provider.dialect]
-    passes = provider.dialect == exchange.endpoint.dialect
-    body, hides_usage = _body_for(exchange, target, outbound, passes=passes)
-    loop = asyncio.get_running_loop()
-    total_at = min(loop.time() + provider.timeouts.total, exchange.deadline or math.inf)
-    secret = target.credential.secret if target.credential else None
-    answer = exchange.answer = await upstreams.post(
-        provider.base_url + outbound.path(target.model.upstream, stream=exchange.stream),
-        headers=[*_FIXED_HEADERS, *outbound.headers(secret), *_injected(exchange, target)],
-        body=body,
-        timeouts=provider.timeouts,
-        total_at=total_at,
-    )
-    if answer.status != 200:
-        await _raise_error(answer, outbound, total_at)
-    if not passes:
-        events = relay.read_batches(exchange, answer, outbound=outbound, total_at=total_at)
-        return await relay.translate(exchange, events, reply)
-    if exchange.stream and relay.is_stream(answer):
-        return await relay.pass_stream(
-            exchange, answer, reply, outbound=outbound, hides_usage=hides_usage, total_at=total_at
-        )
-    return await relay.pass_body(exchange, answer, outbound=outbound, total_at=total_at)
-
-
-def _body_for(
-    exchange: Exchange, target: Target, outbound: Outbound, *, passes: bool
-) -> tuple[bytes, bool]:
-    """What is sent, and whether it asks for usage on our own account."""
-    model = target.model
-    if passes:
-        return outbound.splice(exchange.raw, exchange.body, model.upstream)
-    written = outbound.write_request(
-        exchange.read_request(), model=model.upstream, output_limit=model.max_output_tokens
-    )
-    exchange.warnings = list(written.warnings)
-    return written.body, False
-
-
-async def _raise_error(answer: Answer, outbound: Outbound, total_at: float) -> None:
-    error_at = min(asyncio.get_running_loop().time() + ERROR_SECONDS, total_at)
-    try:
-        async with asyncio.timeout_at(error_at):
-            body = await answer.read_all()
-    except (TimeoutError, UpstreamError):
-        body = b""
-    raise outbound.read_error(answer.status, body, retry_after=answer.retry_after)
-
-
 async def _try(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
-    """`_call`, with its attempt noted whatever becomes of it."""
+    """One call, with its attempt noted whatever becomes of it."""
     started = time.perf_counter()
     attempt = AttemptRow(
         record_id=exchange.record_id,
@@ -149,7 +54,7 @@ async def _try(exchange: Exchange, target: Target, reply: Reply, upstreams: Upst
     exchange.target = target
     exchange.attempts.append(attempt)
     try:
-        last = await _call(exchange, target, reply, upstreams)
+        last = await CALLS[exchange.endpoint.kind](exchange, target, reply, upstreams)
         attempt.status = 200
         return last
     except UpstreamError as error:

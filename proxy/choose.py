@@ -1,7 +1,13 @@
 """Caller + alias + facts -> ordered targets, each with a price. Pure part: routing/choose.py."""
 
 from proxy.dialects import OUTBOUND
-from proxy.errors import AliasNotAllowed, AliasNotFound, NoTargetAvailable, PriceUnknown
+from proxy.errors import (
+    AliasNotAllowed,
+    AliasNotFound,
+    InvalidRequest,
+    NoTargetAvailable,
+    PriceUnknown,
+)
 from proxy.exchange import Exchange, Rates
 from routing.choose import Choice, Facts, choose
 from routing.snapshots import AliasSnapshot, ModelSnapshot
@@ -23,6 +29,15 @@ def find_alias(exchange: Exchange, name: str) -> AliasSnapshot:
     raise AliasNotFound(
         f"There is no alias {name[:64]!r}. This key may use: {usable}.", param="model"
     )
+
+
+def check_kind(exchange: Exchange) -> None:
+    """An alias of embeddings answers no chat, and the reverse. Raises InvalidRequest."""
+    alias, wanted = exchange.alias, exchange.endpoint.kind
+    assert alias is not None
+    if (alias.kind == "embeddings") != (wanted == "embeddings"):
+        does = "makes embeddings" if alias.kind == "embeddings" else "answers chats"
+        raise InvalidRequest(f"The alias {alias.name!r} {does}.", param="model")
 
 
 def _rates(exchange: Exchange, model: ModelSnapshot) -> Rates:

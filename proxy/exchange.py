@@ -11,6 +11,8 @@ from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
 from proxy.dialects import INBOUND
 from proxy.dialects.faces import Inbound, Start
+from proxy.dialects.openai import embeddings
+from proxy.paths import Endpoint
 
 if TYPE_CHECKING:
     from billing.journal import Segment
@@ -28,16 +30,6 @@ def new_record_id(now: float) -> str:
     raw = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
     digits = (raw[:6] + bytes([0x70 | raw[6] & 0x0F, raw[7], 0x80 | raw[8] & 0x3F]) + raw[9:]).hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A data-plane path: what it is called in records, and what its callers speak."""
-
-    name: str
-    dialect: str
-    alias: str | None = None
-    """The alias that the path names, where it does."""
 
 
 class Rates(NamedTuple):
@@ -107,6 +99,8 @@ class Exchange:
     ended_by: str = "upstream"
     error_code: str = ""
     failure: "GatewayError | None" = None
+    is_free: bool = False
+    """Nobody bills this request, whatever it used."""
     charge: int | None = None
     cost: int | None = None
     settled: bool = False
@@ -121,6 +115,12 @@ class Exchange:
         """What the answer is called where its provider gives it no name."""
         alias = self.alias.name if self.alias else ""
         return Start(id=self.record_id, model=alias, created=int(self.started_at))
+
+    def parse(self, fields: dict[str, Any]) -> Any:
+        """The body, checked. Raises InvalidRequest."""
+        if self.endpoint.kind == "embeddings":
+            return embeddings.parse(fields)
+        return self.inbound.parse(fields)
 
     def read_request(self) -> ChatRequest:
         """The canonical request, read when it is first needed. Raises InvalidRequest."""

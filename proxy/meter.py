@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from proxy.chat.embeddings import EmbeddingsRequest
 from proxy.chat.events import Event, ReasoningDelta, TextDelta, ToolArgumentsDelta
 from proxy.chat.request import (
     Audio,
@@ -66,6 +67,11 @@ def count_request(request: ChatRequest) -> int:
         for tool in request.tools
     )
     return tools + sum(_count_message(message) for message in request.messages)
+
+
+def count_inputs(request: EmbeddingsRequest) -> int:
+    """Tokens of texts to embed, estimated, or counted where they come as token ids."""
+    return sum(count_text(text) if isinstance(text, str) else len(text) for text in request.inputs)
 
 
 def quick_count(body: bytes) -> int:

@@ -16,7 +16,7 @@ from proxy import attempt
 from proxy.admit import admit
 from proxy.authenticate import Authenticator, read_token
 from proxy.body import CallerGone, Receive, check_head, parse_json, read_body
-from proxy.choose import choose_targets, find_alias
+from proxy.choose import check_kind, choose_targets, find_alias
 from proxy.errors import (
     AliasNotFound,
     GatewayError,
@@ -91,8 +91,9 @@ async def read_request(exchange: Exchange, receive: Receive) -> None:
     limit = exchange.snapshot.routing.max_request_bytes
     check_head(exchange.headers, limit)
     exchange.raw = await read_body(receive, limit)
-    exchange.body = exchange.inbound.parse(parse_json(exchange.raw))
-    exchange.stream = exchange.body.wants_stream
+    exchange.body = exchange.parse(parse_json(exchange.raw))
+    asked = exchange.endpoint.stream
+    exchange.stream = exchange.body.wants_stream if asked is None else asked
     exchange.user = end_user(exchange.caller.user, exchange.body.end_user)
 
 
@@ -106,6 +107,7 @@ async def choose(exchange: Exchange, worker: Worker) -> None:
     except AliasNotFound:
         exchange.snapshot = await worker.store.catch_up()
         exchange.alias = find_alias(exchange, name)
+    check_kind(exchange)
     choose_targets(exchange)
 
 

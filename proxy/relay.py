@@ -207,10 +207,8 @@ async def pass_stream(
     return last
 
 
-async def pass_body(
-    exchange: Exchange, answer: Answer, *, outbound: Outbound, total_at: float
-) -> bytes:
-    """The upstream's own body. Raises UpstreamError."""
+async def read_whole(exchange: Exchange, answer: Answer, total_at: float) -> bytes:
+    """The whole body of an answer, within its time-outs. Raises UpstreamError."""
     assert exchange.target is not None
     clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
     try:
@@ -219,6 +217,14 @@ async def pass_body(
     except TimeoutError:
         raise clock.error() from None
     exchange.answered = time.perf_counter()
+    return body
+
+
+async def pass_body(
+    exchange: Exchange, answer: Answer, *, outbound: Outbound, total_at: float
+) -> bytes:
+    """The upstream's own body. Raises UpstreamError."""
+    body = await read_whole(exchange, answer, total_at)
     seen = outbound.sight_of_body(body)
     if seen.error is not None:
         raise seen.error
@@ -287,19 +293,15 @@ async def read_batches(
 ) -> AsyncIterator[list[Event]]:
     """An upstream's answer as canonical events, one batch for what arrived together. Raises
     UpstreamError."""
-    assert exchange.target is not None
-    clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
     if not is_stream(answer):
-        try:
-            async with clock.timeout:
-                body = await answer.read_all(clock.tick)
-        except TimeoutError:
-            raise clock.error() from None
+        body = await read_whole(exchange, answer, total_at)
         seen = outbound.sight_of_body(body)
         if seen.error is not None:
             raise seen.error
         yield list(outbound.read_body(body))
         return
+    assert exchange.target is not None
+    clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
     framer, reader = outbound.new_framer(), outbound.read_events()
     while (chunk := await clock.run(answer.read())) is not None:
         yield _events(reader, _framed(framer, chunk))

@@ -9,6 +9,7 @@ from billing.pricing import Tokens
 from billing.records import Entry, Record
 from proxy import meter
 from proxy.chat.usage import Usage
+from proxy.dialects.openai import embeddings
 from proxy.errors import GatewayError
 from proxy.exchange import Exchange, Rates
 from proxy.store import Store
@@ -110,9 +111,9 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     record.usage_source = source
     record.charge_policy = policy
     record.quarantined = None in rates
-    failed = exchange.outcome == "failed"
+    failed = exchange.outcome == "failed" or exchange.is_free
     used = Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
-    charged = _charged(exchange, usage, policy)
+    charged = None if exchange.is_free else _charged(exchange, usage, policy)
     if rates.cost is not None:
         record.cost = 0 if failed else rates.cost.amount(used)
         record.cost_currency, record.cost_price_version = rates.cost.currency, rates.cost.version
@@ -123,16 +124,23 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     exchange.cost, exchange.charge = record.cost, record.charge
 
 
+def _asked(exchange: Exchange) -> int:
+    """Input tokens, estimated."""
+    try:
+        if exchange.endpoint.kind == "embeddings":
+            return meter.count_inputs(embeddings.read_request(exchange.body))
+        return meter.count_request(exchange.read_request())
+    except GatewayError:
+        return meter.quick_count(exchange.raw)
+
+
 def _metered(exchange: Exchange) -> tuple[Usage, str]:
     """The provider's report, else what was delivered, else nothing for an answer that failed."""
     if exchange.usage is not None:
         return exchange.usage, "provider"
     if exchange.outcome == "failed":
         return Usage(), "estimated"
-    try:
-        asked = meter.count_request(exchange.read_request())
-    except GatewayError:
-        asked = meter.quick_count(exchange.raw)
+    asked = _asked(exchange)
     if exchange.delivered is None:
         return Usage(input=asked), "estimated"
     return exchange.delivered.usage(input_tokens=asked), "estimated"

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from proxy.chat.request import (
     Audio,
     ChatRequest,
@@ -24,6 +22,7 @@ from proxy.chat.request import (
     ToolResult,
 )
 from proxy.chat.request import Reasoning as ReasoningPart
+from proxy.dialects.checking import checked
 from proxy.dialects.openai.shapes import ChatBody, ChatMessage
 from proxy.errors import InvalidRequest
 
@@ -39,15 +38,7 @@ _ROLES: Mapping[str, Role] = {
 
 def parse(fields: dict[str, Any]) -> ChatBody:
     """The fields that the gateway looks at. Raises InvalidRequest naming the one at fault."""
-    try:
-        return msgspec.convert(fields, ChatBody)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        path = where.rstrip("`")
-        if "missing required field" in what:
-            path = what.split("`")[1] if not path else f"{path}.{what.split('`')[1]}"
-            raise InvalidRequest(f"{path} is required", param=path) from None
-        raise InvalidRequest(f"{path}: {what[0].lower()}{what[1:]}", param=path) from None
+    return checked(fields, ChatBody)
 
 
 _TOOL_MODES: Mapping[str, ToolMode] = {"auto": "auto", "none": "none", "required": "required"}

@@ -1,0 +1,23 @@
+"""A body against the fields that a dialect documents."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from proxy.errors import InvalidRequest
+
+T = TypeVar("T")
+
+
+def checked(fields: dict[str, Any], shape: type[T]) -> T:
+    """The fields as a shape. Raises InvalidRequest naming the one at fault, as a path."""
+    try:
+        return msgspec.convert(fields, shape)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        path = where.rstrip("`")
+        if "missing required field" in what:
+            name = what.split("`")[1]
+            path = f"{path}.{name}" if path else name
+            raise InvalidRequest(f"{path} is required", param=path) from None
+        raise InvalidRequest(f"{path}: {what[0].lower()}{what[1:]}", param=path) from None
