@@ -1,10 +1,15 @@
 """Prices of the packaged catalogue (genai-prices, offline) for models that a book leaves out."""
 
+import datetime
 import functools
 from decimal import Decimal
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from billing.pricing import Prices
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo
 
 _PROVIDERS = {
     "openai": "openai",
@@ -26,20 +31,40 @@ def _flat(price: object) -> Decimal | None:
 
 
 @functools.cache
-def catalogue_prices(*, dialect: str, upstream: str) -> tuple[str, Prices] | None:
-    """(version label, prices in USD), or None where the catalogue does not know the model.
-
-    Imported only when it is asked: most installations price all they use.
-    """
+def _known(dialect: str, upstream: str) -> "ModelInfo | None":
+    """Imported only when it is asked: most installations price all they use."""
     if dialect not in _PROVIDERS:
         return None
     from genai_prices.data_snapshot import get_snapshot
 
     try:
-        _, model = get_snapshot().find_provider_model(upstream, None, _PROVIDERS[dialect], None)
+        return get_snapshot().find_provider_model(upstream, None, _PROVIDERS[dialect], None)[1]
     except LookupError:
         return None
-    prices = model.prices if not isinstance(model.prices, list) else model.prices[-1].prices
+
+
+def catalogue_moments(*, dialect: str, upstream: str) -> frozenset[datetime.datetime]:
+    """When a price of the catalogue changes."""
+    model = _known(dialect, upstream)
+    if model is None or not isinstance(model.prices, list):
+        return frozenset()
+    days = (getattr(price.constraint, "start_date", None) for price in model.prices)
+    return frozenset(
+        datetime.datetime.combine(day, datetime.time(), tzinfo=datetime.UTC)
+        for day in days
+        if day is not None
+    )
+
+
+def catalogue_prices(
+    *, dialect: str, upstream: str, moment: datetime.datetime
+) -> tuple[str, Prices] | None:
+    """(version label, prices in USD) in force at a moment, or None where the catalogue does not
+    know the model."""
+    model = _known(dialect, upstream)
+    if model is None:
+        return None
+    prices = model.get_prices(moment)
     return f"catalogue@{version('genai-prices')}", Prices(
         input=_flat(prices.input_mtok),
         cached_input=_flat(prices.cache_read_mtok),

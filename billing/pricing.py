@@ -1,13 +1,15 @@
 """Usage to money. Pure, in integers: no float touches an amount.
 
 A price is an integer of 1e-15 units of currency per million tokens, so that a price of nine
-decimals times a mark-up of six is exact. An amount is rounded once, half up, to nano-units.
+decimals times a mark-up of six is exact. Up to there prices are multiplied as fractions, because
+decimals are rounded to 28 digits. An amount is rounded once, half up, to nano-units.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
+from fractions import Fraction
 
 PRICE_DECIMALS = 15
 _UNIT = 10**PRICE_DECIMALS
@@ -27,22 +29,25 @@ class Tokens:
     reasoning: int = 0
 
 
+Price = Decimal | Fraction
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Prices of one model as people write them: per million tokens, `per_request` per request."""
 
-    input: Decimal | None = None
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
-    output: Decimal | None = None
-    reasoning: Decimal | None = None
-    per_request: Decimal | None = None
+    input: Price | None = None
+    cached_input: Price | None = None
+    cache_write: Price | None = None
+    output: Price | None = None
+    reasoning: Price | None = None
+    per_request: Price | None = None
 
-    def times(self, factor: Decimal) -> "Prices":
+    def times(self, factor: Fraction) -> "Prices":
         """The same with a mark-up or an exchange rate on every price."""
         return Prices(
             *(
-                None if price is None else price * factor
+                None if price is None else Fraction(price) * factor
                 for price in (
                     self.input,
                     self.cached_input,
@@ -82,8 +87,9 @@ class Rate:
         return nano
 
 
-def _scaled(price: Decimal) -> int:
-    return int((price * _UNIT).to_integral_value(rounding=ROUND_HALF_UP))
+def _scaled(price: Price) -> int:
+    numerator, denominator = price.as_integer_ratio()
+    return (2 * numerator * _UNIT + denominator) // (2 * denominator)
 
 
 def make_rate(*, version: str, currency: str, prices: Prices) -> Rate | None:
@@ -94,7 +100,7 @@ def make_rate(*, version: str, currency: str, prices: Prices) -> Rate | None:
     """
     if prices.input is None and prices.output is None and prices.per_request is None:
         return None
-    zero = Decimal(0)
+    zero: Price = Decimal(0)
     base_in = zero if prices.input is None else prices.input
     base_out = zero if prices.output is None else prices.output
     return Rate(

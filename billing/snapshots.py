@@ -1,12 +1,15 @@
 """Price books resolved for the hot path: one rate history for each book and model."""
 
+import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from types import MappingProxyType
+from typing import NamedTuple
 
-from billing.catalogue import catalogue_prices
+from billing.catalogue import catalogue_moments, catalogue_prices
 from billing.models import PriceBook
 from billing.pricing import BookSheet, Prices, Rate, RateHistory, VersionSheet, make_rate
 
@@ -14,9 +17,9 @@ COST_BOOK = "cost"
 _BEGINNING = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class PricedModel:
-    """What pricing needs to know of a model: its name, and how the catalogue would know it."""
+class PricedModel(NamedTuple):
+    """What pricing needs to know of a model: its name, and how the catalogue would know it. A
+    tenant's own model may bear the name of another."""
 
     name: str
     dialect: str
@@ -25,11 +28,11 @@ class PricedModel:
 
 @dataclass(frozen=True, slots=True)
 class BillingSnapshot:
-    """Rate histories by (book, model name)."""
+    """Rate histories by (book, model)."""
 
-    rates: Mapping[tuple[str, str], RateHistory]
+    rates: Mapping[tuple[str, PricedModel], RateHistory]
 
-    def rate(self, book: str, model: str, moment: float) -> Rate | None:
+    def rate(self, book: str, model: PricedModel, moment: float) -> Rate | None:
         """The rate in force at a moment (seconds since the epoch); None: no price is known."""
         history = self.rates.get((book, model))
         return history.at(moment) if history else None
@@ -38,7 +41,7 @@ class BillingSnapshot:
 def _read_books() -> dict[str, BookSheet]:
     books = {}
     rows = PriceBook.objects.select_related("based_on").prefetch_related("versions__prices")
-    for row in rows:
+    for row in rows.filter(withdrawn_at=None):
         versions = [
             VersionSheet(
                 label=version.label,
@@ -66,7 +69,19 @@ def _read_books() -> dict[str, BookSheet]:
             uses_catalogue=row.fallback == "catalogue",
             versions=versions,
         )
-    return books
+    return {
+        name: dataclasses.replace(book, based_on="") if _runs_in_a_circle(book, books) else book
+        for name, book in books.items()
+    }
+
+
+def _runs_in_a_circle(book: BookSheet | None, books: Mapping[str, BookSheet]) -> bool:
+    """No configuration says so, but nothing in the database forbids it."""
+    seen = set()
+    while book is not None and book.name not in seen:
+        seen.add(book.name)
+        book = books.get(book.based_on)
+    return book is not None
 
 
 class _Resolver:
@@ -80,23 +95,24 @@ class _Resolver:
         self.books = books
         self.usd = usd
 
-    def worth(self, currency: str, moment: datetime.datetime) -> Decimal | None:
+    def worth(self, currency: str, moment: datetime.datetime) -> Fraction | None:
         if currency == "USD":
-            return Decimal(1)
+            return Fraction(1)
         rates = [usd for effective, usd in self.usd.get(currency, []) if effective <= moment]
-        return rates[-1] if rates else None
+        return Fraction(rates[-1]) if rates else None
 
-    def moments(self, book: BookSheet) -> set[datetime.datetime]:
-        """Every moment at which a price of the book may change."""
+    def moments(self, book: BookSheet, model: PricedModel) -> set[datetime.datetime]:
+        """Every moment at which the book's price of a model may change."""
         found = {version.effective for version in book.versions}
         if book.based_on in self.books:
             base = self.books[book.based_on]
-            found |= self.moments(base)
+            found |= self.moments(base, model)
             if base.currency != book.currency:
                 for currency in (base.currency, book.currency):
                     found |= {effective for effective, _ in self.usd.get(currency, [])}
         if book.uses_catalogue:
             found.add(_BEGINNING)
+            found |= catalogue_moments(dialect=model.dialect, upstream=model.upstream)
         return found
 
     def prices(
@@ -109,7 +125,7 @@ class _Resolver:
         if book.based_on in self.books:
             return self._marked_up(book, version, model, moment)
         if book.uses_catalogue and book.currency == "USD":
-            return catalogue_prices(dialect=model.dialect, upstream=model.upstream)
+            return catalogue_prices(dialect=model.dialect, upstream=model.upstream, moment=moment)
         return None
 
     def _marked_up(
@@ -125,7 +141,7 @@ class _Resolver:
         if found is None or version is None or ours is None or theirs is None:
             return None
         label, prices = found
-        factor = (1 + version.markup) * theirs / ours
+        factor = (1 + Fraction(version.markup)) * theirs / ours
         return f"{version.label}+{label}", prices.times(factor)
 
 
@@ -133,14 +149,14 @@ def resolve(
     books: Mapping[str, BookSheet],
     models: Iterable[PricedModel],
     usd: Mapping[str, list[tuple[datetime.datetime, Decimal]]],
-) -> Mapping[tuple[str, str], RateHistory]:
+) -> Mapping[tuple[str, PricedModel], RateHistory]:
     """Every book's rate of every model, over time."""
     resolver = _Resolver(books, usd)
     rates = {}
-    for model in models:
+    for model in set(models):
         for book in books.values():
             entries = []
-            for moment in sorted(resolver.moments(book)):
+            for moment in sorted(resolver.moments(book, model)):
                 found = resolver.prices(book, model, moment)
                 rate = (
                     make_rate(version=found[0], currency=book.currency, prices=found[1])
@@ -149,7 +165,7 @@ def resolve(
                 )
                 entries.append((moment.timestamp(), rate))
             if any(rate for _, rate in entries):
-                rates[book.name, model.name] = RateHistory(tuple(entries))
+                rates[book.name, model] = RateHistory(tuple(entries))
     return MappingProxyType(rates)
 
 

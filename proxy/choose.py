@@ -1,5 +1,6 @@
 """Caller + alias + facts -> ordered targets, each with a price. Pure part: routing/choose.py."""
 
+from billing.snapshots import COST_BOOK, PricedModel
 from proxy.dialects import OUTBOUND
 from proxy.errors import (
     AliasNotAllowed,
@@ -44,9 +45,10 @@ def _rates(exchange: Exchange, model: ModelSnapshot) -> Rates:
     assert exchange.caller is not None
     billing = exchange.snapshot.billing
     charge_book = exchange.caller.tenant.price_book
+    priced = PricedModel(model.name, model.provider.dialect, model.upstream)
     return Rates(
-        cost=billing.rate("cost", model.name, exchange.started_at),
-        charge=billing.rate(charge_book, model.name, exchange.started_at),
+        cost=billing.rate(COST_BOOK, priced, exchange.started_at),
+        charge=billing.rate(charge_book, priced, exchange.started_at),
     )
 
 
