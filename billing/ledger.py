@@ -34,7 +34,9 @@ _REFUSALS = (
 
 def _as_stored(moment: str) -> str:
     """SQLite holds naive UTC with a blank; PostgreSQL reads ISO-8601."""
-    return moment[:26].replace("T", " ") if connection.vendor == "sqlite" else moment
+    if connection.vendor != "sqlite":
+        return moment
+    return moment[:26].replace("T", " ").removesuffix(".000000")
 
 
 def _as_uuid(text: str) -> str:
@@ -60,7 +62,7 @@ def write(entries: Sequence[Entry], refusals: Refusals, *, now: datetime.datetim
                 cursor.executemany(_ATTEMPTS, attempts)
         if refusals:
             hour = now.replace(minute=0, second=0, microsecond=0, tzinfo=None).isoformat()
-            moment = _as_stored(f"{hour}.000000+00:00").removesuffix(".000000")
+            moment = _as_stored(f"{hour}.000000+00:00")
             cursor.executemany(
                 _REFUSALS,
                 # Sorted, so that two writers lock the rows in the same order.

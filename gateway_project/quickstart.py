@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from django.contrib.auth import get_user_model
 
 from gateway_project.env import STATE_DIR
 from routing import config
+from routing.config.yaml_text import dump, load
 
 SEED = Path(__file__).with_name("quickstart.yaml")
 ADMIN = "admin"
@@ -61,10 +61,10 @@ def _only_missing(document: dict[str, Any]) -> dict[str, Any]:
 
 def seed() -> list[str]:
     """Adds what is missing; returns the lines of what was added."""
-    document = yaml.safe_load(SEED.read_text())
+    document = load(SEED.read_text())[0]
     _with_real_providers(document, os.environ)
     missing = _only_missing(document)
-    return config.apply(yaml.safe_dump(missing), source=SEED.name).changes
+    return config.apply(dump(missing), source=SEED.name).changes
 
 
 def admin_password() -> str | None:

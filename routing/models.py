@@ -66,7 +66,7 @@ class Provider(models.Model):
     )
     name = SlugName()
     dialect = models.CharField(max_length=16, choices=[(name, name) for name in DIALECTS])
-    base_url = models.URLField(max_length=500, blank=True)
+    base_url = models.CharField(max_length=500, blank=True)
     inject_headers = models.JSONField(default=dict, blank=True)
     timeouts = models.JSONField(default=dict, blank=True)
     retries = models.JSONField(default=dict, blank=True)

@@ -10,6 +10,11 @@ from gateway_project.names import SlugName, slug_constraint
 from routing.secrets import EncryptedTextField
 
 
+def every_alias() -> list[str]:
+    """What a tenant or a policy allows unless it says otherwise."""
+    return ["*"]
+
+
 class Revision(models.Model):
     """A counter that goes up with each change of what the workers hold in memory."""
 
@@ -60,7 +65,7 @@ class Tenant(models.Model):
     display_name = models.CharField(max_length=200, blank=True)
     tier = models.ForeignKey(Tier, null=True, blank=True, on_delete=models.PROTECT)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
-    aliases = models.JSONField(default=list, blank=True, help_text='Alias names, or ["*"].')
+    aliases = models.JSONField(default=every_alias, blank=True, help_text='Alias names, or ["*"].')
     price_book = models.ForeignKey(
         "billing.PriceBook", null=True, blank=True, on_delete=models.PROTECT
     )
@@ -122,7 +127,7 @@ class KeyPolicy(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="key_policies")
     name = SlugName()
     project = models.ForeignKey(Project, null=True, blank=True, on_delete=models.PROTECT)
-    aliases = models.JSONField(default=list, blank=True, help_text='Alias names, or ["*"].')
+    aliases = models.JSONField(default=every_alias, blank=True, help_text='Alias names, or ["*"].')
     limits = models.JSONField(default=dict, blank=True)
     budgets = models.JSONField(default=list, blank=True)
 
@@ -202,7 +207,7 @@ class Issuer(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="issuers")
     issuer = models.CharField(max_length=500)
     audience = models.CharField(max_length=200)
-    jwks_url = models.URLField(max_length=500, blank=True)
+    jwks_url = models.CharField(max_length=500, blank=True)
     jwks = models.JSONField(null=True, blank=True)
     public_key = models.TextField(blank=True)
     claims = models.JSONField(default=dict, blank=True)
@@ -251,7 +256,7 @@ class Webhook(models.Model):
     """Where a tenant hears of events."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="webhooks")
-    url = models.URLField(max_length=500)
+    url = models.CharField(max_length=500)
     events = models.JSONField(default=list)
     format = models.CharField(max_length=16, default="standard")
     secret = EncryptedTextField(blank=True)
