@@ -1,5 +1,6 @@
 """The ASGI callable of the data plane: what a path means, lifespan, health, preflights."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -28,6 +29,8 @@ class Proxy:
     """One per process. Everything under DATA_PLANE, and the lifespan."""
 
     def __init__(self) -> None:
+        self._started = False
+        self._starting = asyncio.Lock()
         self.worker = Worker(
             store=Store(spool=settings.SPOOL_DIR),
             upstreams=Upstreams(),
@@ -37,6 +40,8 @@ class Proxy:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._started:
+            await self._start()
         path = scope["path"]
         reply = Reply(send)
         if path in ("/healthz", "/readyz"):
@@ -45,6 +50,14 @@ class Proxy:
             await self._preflight(dict(scope["headers"]), reply)
         else:
             await self._serve(scope, receive, reply)
+
+    async def _start(self) -> None:
+        """At the lifespan's start, or at the first request of a server that has no lifespan
+        (`runserver`)."""
+        async with self._starting:
+            if not self._started:
+                await self.worker.store.start()
+                self._started = True
 
     async def _serve(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         path, method, headers = scope["path"], scope["method"], dict(scope["headers"])
@@ -113,7 +126,7 @@ class Proxy:
         """Starts and stops what the worker shares."""
         await receive()
         try:
-            await self.worker.store.start()
+            await self._start()
         except Exception as error:
             log.exception("the gateway cannot start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})

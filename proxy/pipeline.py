@@ -33,6 +33,9 @@ from proxy.upstream import Upstreams
 
 log = structlog.get_logger("gateway.pipeline")
 
+CALLER_GONE = 499
+"""The status on the record of a caller who left before there was one (nginx's custom)."""
+
 
 @dataclass(slots=True)
 class Worker:
@@ -146,8 +149,10 @@ async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | N
     except asyncio.CancelledError:
         exchange.outcome, exchange.ended_by = "interrupted", "caller"
         exchange.answered = exchange.answered or time.perf_counter()
+        if exchange.answer is not None:
+            exchange.answer.abort()
         if not exchange.head_sent:
-            exchange.status = 499
+            exchange.status = CALLER_GONE
         return None
     except Exception:
         log.exception("a request failed inside the gateway", request_id=exchange.request_id)
