@@ -11,7 +11,8 @@ import msgspec
 
 from proxy.chat.usage import Usage
 
-BlockKind = Literal["text", "reasoning", "tool_call", "refusal"]
+BlockKind = Literal["text", "reasoning", "tool_call", "refusal", "other"]
+"""`other` is what one provider alone has, whole in `extras`; writers of other dialects skip it."""
 FinishReason = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"
 ]

@@ -41,3 +41,24 @@ def refuse_several_choices(request: ChatRequest, dialect: str) -> None:
 def cannot_take(dialect: str, what: str, at: str) -> InvalidRequest:
     """The error for content that has no form in a dialect: `what` is it, `at` its field."""
     return InvalidRequest(f"{at}: {dialect} does not take {what}", param=at)
+
+
+def foreign_settings(request: ChatRequest, dialect: str) -> list[str]:
+    """A warning for each field that only another dialect has (`ChatRequest.extras`). A name that
+    starts with `_` is a dialect's note to itself of what it has also said canonically."""
+    return [
+        f"{name} is not supported by {dialect}"
+        for owner, fields in request.extras.items()
+        if owner != dialect and isinstance(fields, dict)
+        for name in fields
+        if not name.startswith("_")
+    ]
+
+
+def refuse_foreign_tools(request: ChatRequest, dialect: str) -> None:
+    """Raises InvalidRequest for a tool that only another provider has: one whose own extras say
+    its `type` (web search, code execution, free-text tools)."""
+    for index, tool in enumerate(request.tools):
+        for owner, own in tool.extras.items():
+            if owner not in (dialect, "cache") and isinstance(own, dict) and "type" in own:
+                raise cannot_take(dialect, f"{owner}'s tool {own['type']}", f"tools[{index}]")
