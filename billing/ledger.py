@@ -4,11 +4,12 @@ Inserting is idempotent by primary key, so a batch, or a whole journal, may be w
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
+from django.db.models import CharField, Field, IntegerField
 
 from billing.models import Attempt, RefusalCount, UsageRecord
 from billing.records import AttemptRow, Entry, Record
@@ -30,10 +31,15 @@ _REFUSALS = (
     'VALUES (%s, %s, %s, %s, %s) ON CONFLICT ("hour", "tenant", "key_id", "code") '
     f'DO UPDATE SET "requests" = "{RefusalCount._meta.db_table}"."requests" + EXCLUDED."requests"'
 )
+_FIELDS: Mapping[type, list[Any]] = {
+    Record: [UsageRecord._meta.get_field(name) for name in Record.__struct_fields__],
+    AttemptRow: [Attempt._meta.get_field(name) for name in AttemptRow.__struct_fields__],
+}
 
 
 def _as_stored(moment: str) -> str:
-    """SQLite holds naive UTC with a blank; PostgreSQL reads ISO-8601."""
+    """As Django writes it: SQLite compares text, and holds naive UTC with a blank; PostgreSQL reads
+    ISO-8601."""
     if connection.vendor != "sqlite":
         return moment
     return moment[:26].replace("T", " ").removesuffix(".000000")
@@ -49,20 +55,48 @@ def _stored(row: Record | AttemptRow) -> list[Any]:
     return values
 
 
+def _bounded(row: Record | AttemptRow) -> list[Any]:
+    """The row as its columns can hold it: text without null characters and not too long, numbers
+    not too large. What an upstream reports in error must not cost us the record."""
+    fields = _FIELDS[type(row)]
+    return [_fitted(*pair) for pair in zip(fields, _stored(row), strict=True)]
+
+
+def _fitted(field: "Field[Any, Any]", value: Any) -> Any:
+    if isinstance(value, str) and isinstance(field, CharField):
+        return value.replace("\0", "").encode(errors="replace").decode()[: field.max_length]
+    if isinstance(value, int) and isinstance(field, IntegerField):
+        least, most = connection.ops.integer_field_range(field.get_internal_type())
+        return max(least, min(value, most))
+    return value
+
+
 def write(entries: Sequence[Entry], refusals: Refusals, *, now: datetime.datetime) -> None:
     """Writes records, their attempts and refusal counts in one transaction.
 
     Refusal counts add up and are therefore not idempotent: they are handed over once.
     """
+    try:
+        _write(entries, refusals, now, _stored)
+    except (DataError, ValueError, OverflowError):
+        _write(entries, refusals, now, _bounded)
+
+
+def _write(
+    entries: Sequence[Entry],
+    refusals: Refusals,
+    now: datetime.datetime,
+    stored: Callable[[Record | AttemptRow], list[Any]],
+) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         if entries:
-            cursor.executemany(_RECORDS, [_stored(entry.record) for entry in entries])
-            attempts = [_stored(attempt) for entry in entries for attempt in entry.attempts]
+            cursor.executemany(_RECORDS, [stored(entry.record) for entry in entries])
+            attempts = [stored(attempt) for entry in entries for attempt in entry.attempts]
             if attempts:
                 cursor.executemany(_ATTEMPTS, attempts)
         if refusals:
-            hour = now.replace(minute=0, second=0, microsecond=0, tzinfo=None).isoformat()
-            moment = _as_stored(f"{hour}.000000+00:00")
+            hour = now.astimezone(datetime.UTC).replace(minute=0, second=0, microsecond=0)
+            moment = _as_stored(hour.isoformat(timespec="microseconds"))
             cursor.executemany(
                 _REFUSALS,
                 # Sorted, so that two writers lock the rows in the same order.

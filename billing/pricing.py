@@ -12,10 +12,10 @@ from decimal import Decimal
 from fractions import Fraction
 
 PRICE_DECIMALS = 15
-_UNIT = 10**PRICE_DECIMALS
+_UNIT: int = 10**PRICE_DECIMALS
 _PER = 10**6
 """Prices are per million tokens."""
-_NANO_DIVISOR = _UNIT * _PER // 10**9
+_NANO_DIVISOR: int = _UNIT * _PER // 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Rate:
 
 
 def _scaled(price: Price) -> int:
-    numerator, denominator = price.as_integer_ratio()
+    numerator, denominator = Fraction(price).as_integer_ratio()
     return (2 * numerator * _UNIT + denominator) // (2 * denominator)
 
 
