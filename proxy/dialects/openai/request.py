@@ -205,8 +205,19 @@ def _response_format(body: ChatBody) -> ResponseFormat | None:
     )
 
 
+def _check_ranges(body: ChatBody) -> None:
+    """What a provider of our dialect checks for itself."""
+    if not body.messages:
+        raise InvalidRequest("messages is empty", param="messages")
+    for name in ("max_tokens", "max_completion_tokens"):
+        limit = getattr(body, name)
+        if limit is not None and limit < 1:
+            raise InvalidRequest(f"{name} must be at least 1", param=name)
+
+
 def read_request(body: ChatBody) -> ChatRequest:
     """The canonical request. Raises InvalidRequest naming the field at fault."""
+    _check_ranges(body)
     stop = body.stop
     return ChatRequest(
         messages=tuple(

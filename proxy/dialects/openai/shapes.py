@@ -1,7 +1,8 @@
 """What of the wire format the gateway itself looks at. Everything else passes unread.
 
-Request fields are typed as the provider documents them, so that a wrong type is refused by name;
-answer fields are read leniently, because compatible servers deviate.
+Request fields are typed as the provider documents them, so that a wrong type is refused by name; a
+value out of its range is the provider's to refuse, in its own words. Answer fields are read
+leniently, because compatible servers deviate.
 """
 
 from typing import Annotated, Any
@@ -28,12 +29,12 @@ class ChatMessage(msgspec.Struct):
 
 
 class ChatBody(msgspec.Struct):
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    messages: list[ChatMessage]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Positive | None = None
-    max_completion_tokens: Positive | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
     n: Positive | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -66,7 +67,8 @@ class ChatBody(msgspec.Struct):
 
     @property
     def output_limit(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
+        limit = self.max_completion_tokens or self.max_tokens or 0
+        return limit if limit > 0 else None
 
     @property
     def wants_usage(self) -> bool:
