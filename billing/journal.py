@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -24,14 +25,25 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
 
 
+def _claim(folder: Path) -> tuple[Path, int]:
+    """A new file that nobody else has locked. Until it is locked it looks like an orphan: when a
+    recovery was quicker, it deletes that file, and another one is made."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    while True:
+        path = folder / f"{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
+        file = os.open(path, flags, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file).st_nlink:
+                return path, file
+        os.close(file)
+
+
 class Segment:
     """One file, open for appending and locked by its worker."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / f"{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self.file = os.open(self.path, flags, 0o600)
-        fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path, self.file = _claim(folder)
         self.size = 0
         self.open_requests = 0
         """Requests with a line here that are not in the database yet."""
@@ -103,7 +115,7 @@ def entries_of(path: Path) -> list[Entry]:
         for line in lines:
             try:
                 entry = _decode(line)
-            except msgspec.DecodeError:
+            except ValueError:  # neither JSON, nor an entry, nor even UTF-8
                 continue
             held = entries.get(entry.record.record_id)
             if held is None or not held.settled:

@@ -13,40 +13,7 @@ from django.db import DatabaseError, connection, models, transaction
 from billing import ledger
 from billing.models import Attempt, RefusalCount, UsageRecord
 from billing.records import AttemptRow, Entry, Record
-
-NOON = datetime.datetime(2026, 10, 15, 12, 34, 56, 789_012, tzinfo=datetime.UTC)
-
-
-def _id(number: int) -> str:
-    return str(uuid.UUID(int=number))
-
-
-def _record(number: int = 1, **options: Any) -> Record:
-    facts: dict[str, Any] = {
-        "record_id": _id(number),
-        "request_id": f"request-{number}",
-        "started_at": NOON.isoformat(timespec="microseconds"),
-        "tenant": "acme",
-        "alias": "pro",
-        "endpoint": "chat",
-        "status": 200,
-        "outcome": "completed",
-        "ended_by": "upstream",
-        "stream": False,
-    }
-    return Record(**{**facts, **options})
-
-
-def _attempt(number: int = 1, ordinal: int = 1, **options: Any) -> AttemptRow:
-    facts: dict[str, Any] = {
-        "record_id": _id(number),
-        "ordinal": ordinal,
-        "started_at": NOON.isoformat(timespec="microseconds"),
-        "role": "first",
-        "provider": "openai",
-        "model": "gpt-4o",
-    }
-    return AttemptRow(**{**facts, **options})
+from tests.billing.rows import NOON, attempt, record, record_id
 
 
 def _write(*entries: Entry, refusals: ledger.Refusals | None = None) -> None:
@@ -68,7 +35,7 @@ def test_the_columns_are_those_of_the_table(
 
 @pytest.mark.django_db
 def test_a_record_is_stored_as_it_was_settled() -> None:
-    record = _record(
+    settled = record(
         project="search",
         key_id="key0001",
         key="frontend",
@@ -100,20 +67,20 @@ def test_a_record_is_stored_as_it_was_settled() -> None:
         labels='{"team":"süd"}',
         decision='{"route":0,"warnings":["%s \'\\" ;--"]}',
     )
-    _write(Entry(True, record))
+    _write(Entry(True, settled))
     stored = UsageRecord.objects.get()
-    expected = msgspec.structs.asdict(record) | {
+    expected = msgspec.structs.asdict(settled) | {
         "record_id": uuid.UUID(int=1),
         "started_at": NOON,
-        "labels": json.loads(record.labels),
-        "decision": json.loads(record.decision),
+        "labels": json.loads(settled.labels),
+        "decision": json.loads(settled.decision),
     }
     assert {name: getattr(stored, name) for name in expected} == expected
 
 
 @pytest.mark.django_db
 def test_what_a_record_leaves_out_is_what_the_model_leaves_out() -> None:
-    _write(Entry(True, _record()))
+    _write(Entry(True, record()))
     stored = UsageRecord.objects.get()
     plain = UsageRecord()
     said = {"record_id", "request_id", "started_at", "tenant", "alias", "endpoint", "status"}
@@ -125,12 +92,12 @@ def test_what_a_record_leaves_out_is_what_the_model_leaves_out() -> None:
 
 @pytest.mark.django_db
 def test_attempts_are_stored_beside_their_record() -> None:
-    failed = _attempt(1, 1, status=503, error_kind="overloaded", error="busy", latency_us=12)
-    answered = _attempt(1, 2, role="fallback", status=200, credential="main")
-    _write(Entry(True, _record(1), [failed, answered]), Entry(True, _record(2), [_attempt(2)]))
+    failed = attempt(1, 1, status=503, error_kind="overloaded", error="busy", latency_us=12)
+    answered = attempt(1, 2, role="fallback", status=200, credential="main")
+    _write(Entry(True, record(1), [failed, answered]), Entry(True, record(2), [attempt(2)]))
     rows = [
         msgspec.structs.asdict(row) | {"record_id": uuid.UUID(row.record_id), "started_at": NOON}
-        for row in (failed, answered, _attempt(2))
+        for row in (failed, answered, attempt(2))
     ]
     stored = Attempt.objects.order_by("record_id", "ordinal")
     assert list(stored.values(*AttemptRow.__struct_fields__)) == rows
@@ -140,7 +107,7 @@ def test_attempts_are_stored_beside_their_record() -> None:
 @pytest.mark.parametrize("microsecond", [0, 1, 789_012, 999_999])
 def test_a_record_is_found_by_the_moment_it_started(microsecond: int) -> None:
     moment = NOON.replace(microsecond=microsecond)
-    _write(Entry(True, _record(started_at=moment.isoformat(timespec="microseconds"))))
+    _write(Entry(True, record(started_at=moment.isoformat(timespec="microseconds"))))
     later = moment + datetime.timedelta(microseconds=1)
     assert UsageRecord.objects.get().started_at == moment
     assert UsageRecord.objects.filter(started_at__gte=moment, started_at__lt=later).exists()
@@ -155,7 +122,7 @@ def test_a_record_of_any_month_is_stored(month: int) -> None:
     """Also one for which there is no partition: of last year, or of a clock that is wrong."""
     for year in (2020, 2026, 2049):
         moment = datetime.datetime(year, month, 1, tzinfo=datetime.UTC)
-        _write(Entry(True, _record(year, started_at=moment.isoformat(timespec="microseconds"))))
+        _write(Entry(True, record(year, started_at=moment.isoformat(timespec="microseconds"))))
     assert UsageRecord.objects.count() == 3
 
 
@@ -164,7 +131,7 @@ def test_a_record_of_any_month_is_stored(month: int) -> None:
 
 @pytest.mark.django_db
 def test_a_batch_that_is_written_twice_is_stored_once() -> None:
-    batch = [Entry(True, _record(n, charge=n), [_attempt(n), _attempt(n, 2)]) for n in range(1, 6)]
+    batch = [Entry(True, record(n, charge=n), [attempt(n), attempt(n, 2)]) for n in range(1, 6)]
     _write(*batch)
     before = list(UsageRecord.objects.order_by("record_id").values())
     _write(*batch)
@@ -174,21 +141,21 @@ def test_a_batch_that_is_written_twice_is_stored_once() -> None:
 
 @pytest.mark.django_db
 def test_the_first_word_on_a_request_stands() -> None:
-    _write(Entry(True, _record(charge=1)))
-    _write(Entry(True, _record(charge=2)), Entry(True, _record(2)))
-    assert UsageRecord.objects.get(record_id=_id(1)).charge == 1
+    _write(Entry(True, record(charge=1)))
+    _write(Entry(True, record(charge=2)), Entry(True, record(2)))
+    assert UsageRecord.objects.get(record_id=record_id(1)).charge == 1
     assert UsageRecord.objects.count() == 2
 
 
 @pytest.mark.django_db
 def test_a_record_that_stands_twice_in_a_batch_is_stored_once() -> None:
-    _write(Entry(True, _record(charge=1)), Entry(True, _record(charge=2)))
+    _write(Entry(True, record(charge=1)), Entry(True, record(charge=2)))
     assert UsageRecord.objects.get().charge == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_writers_at_the_same_time_store_each_record_once() -> None:
-    batch = [Entry(True, _record(n), [_attempt(n)]) for n in range(1, 40)]
+    batch = [Entry(True, record(n), [attempt(n)]) for n in range(1, 40)]
     together, failures = threading.Barrier(3), []
 
     def write(shift: int) -> None:
@@ -214,9 +181,9 @@ def test_writers_at_the_same_time_store_each_record_once() -> None:
 
 @pytest.mark.django_db
 def test_a_batch_with_a_row_that_is_refused_is_not_written_at_all() -> None:
-    bad = _record(2, status=None)
+    bad = record(2, status=None)
     with pytest.raises(DatabaseError), transaction.atomic():
-        _write(Entry(True, _record(1)), Entry(True, bad), refusals={("acme", "", "x"): 1})
+        _write(Entry(True, record(1)), Entry(True, bad), refusals={("acme", "", "x"): 1})
     assert not UsageRecord.objects.exists()
     assert not RefusalCount.objects.exists()
 
@@ -233,20 +200,20 @@ def test_a_batch_with_a_row_that_is_refused_is_not_written_at_all() -> None:
 def test_text_that_a_database_cannot_hold_costs_no_record(text: str, kept: str) -> None:
     """SQLite holds more than PostgreSQL: text may then be stored as it came."""
     _write(
-        Entry(True, _record(1, user=text), [_attempt(1, error=text)]),
-        Entry(True, _record(2, user="bob")),
+        Entry(True, record(1, user=text), [attempt(1, error=text)]),
+        Entry(True, record(2, user="bob")),
     )
-    stored = UsageRecord.objects.get(record_id=_id(1))
+    stored = UsageRecord.objects.get(record_id=record_id(1))
     allowed = {kept} if connection.vendor == "postgresql" else {kept, text}
     assert stored.user in allowed
     assert Attempt.objects.get().error[:256] in {value[:256] for value in allowed}
-    assert UsageRecord.objects.get(record_id=_id(2)).user == "bob"
+    assert UsageRecord.objects.get(record_id=record_id(2)).user == "bob"
 
 
 @pytest.mark.django_db
 def test_a_count_beyond_all_bounds_is_stored_as_the_most_there_is() -> None:
     """What an upstream reports in error must not cost us the record."""
-    _write(Entry(True, _record(output_tokens=10**30, charge=10**40, gateway_us=-(10**30))))
+    _write(Entry(True, record(output_tokens=10**30, charge=10**40, gateway_us=-(10**30))))
     stored = UsageRecord.objects.get()
     assert stored.output_tokens == stored.charge == 2**63 - 1
     assert stored.gateway_us == -(2**63)
@@ -292,23 +259,22 @@ def test_an_hour_is_found_as_django_would_write_it() -> None:
     "change",
     [
         lambda: UsageRecord.objects.update(charge=0),
-        lambda: UsageRecord.objects.filter(record_id=_id(1)).update(labels={}),
+        lambda: UsageRecord.objects.filter(record_id=record_id(1)).update(labels={}),
         lambda: UsageRecord.objects.get().save(),
     ],
     ids=["charge", "labels", "save"],
 )
 def test_the_database_refuses_to_edit_a_record(change: Any) -> None:
-    _write(Entry(True, _record(charge=7)))
+    _write(Entry(True, record(charge=7)))
     with pytest.raises(DatabaseError, match="written once and never edited"), transaction.atomic():
         change()
     assert UsageRecord.objects.get().charge == 7
 
 
+@pytest.mark.postgres
 @pytest.mark.django_db
 def test_the_database_refuses_an_edit_that_names_a_partition() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL has partitions")
-    _write(Entry(True, _record(charge=7)))
+    _write(Entry(True, record(charge=7)))
     with connection.cursor() as cursor:
         cursor.execute("SELECT tableoid::regclass::text FROM billing_usagerecord")
         partition = cursor.fetchone()[0]
@@ -321,6 +287,6 @@ def test_the_database_refuses_an_edit_that_names_a_partition() -> None:
 
 @pytest.mark.django_db
 def test_retention_may_delete() -> None:
-    _write(Entry(True, _record()))
+    _write(Entry(True, record()))
     UsageRecord.objects.all().delete()
     assert not UsageRecord.objects.exists()
