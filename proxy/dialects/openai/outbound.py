@@ -9,6 +9,7 @@ import orjson
 
 from proxy.chat.events import Event
 from proxy.dialects.faces import Sight
+from proxy.dialects.openai import writer
 from proxy.dialects.openai.reader import BodyReader, StreamReader
 from proxy.dialects.openai.shapes import Chunk, read_chunk
 from proxy.dialects.openai.splice import for_upstream
@@ -39,6 +40,7 @@ def headers(secret: str | None) -> list[tuple[str, str]]:
 
 
 splice = for_upstream
+write_request = writer.write_request
 new_framer = SseFramer
 
 
