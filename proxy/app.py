@@ -8,10 +8,16 @@ import orjson
 import structlog
 from django.conf import settings
 
-from proxy import pipeline, reads
+from proxy import metrics, pipeline, reads
 from proxy.authenticate import Authenticator
 from proxy.body import Receive
-from proxy.errors import GatewayError, MethodNotAllowed, NotFound, StoreUnavailable
+from proxy.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    StoreUnavailable,
+    Unauthenticated,
+)
 from proxy.exchange import Exchange, new_record_id
 from proxy.paths import Endpoint, find_endpoint, find_reading
 from proxy.pipeline import Worker
@@ -46,6 +52,8 @@ class Proxy:
         reply = Reply(send)
         if path in ("/healthz", "/readyz"):
             await self._report_health(path, reply)
+        elif path == "/metrics":
+            await self._report_metrics(dict(scope["headers"]), reply)
         elif scope["method"] == "OPTIONS":
             await self._preflight(dict(scope["headers"]), reply)
         else:
@@ -99,6 +107,16 @@ class Proxy:
         await reply.whole(
             200 if ready else 503, [(b"content-type", b"application/json")], orjson.dumps(body)
         )
+
+    async def _report_metrics(self, headers: dict[bytes, bytes], reply: Reply) -> None:
+        token = settings.ENVIRONMENT.metrics_token
+        wanted = token.get_secret_value() if token else None
+        if metrics.may_read(wanted, headers.get(b"authorization")):
+            metrics.WAITING.set(self.worker.store.waiting)
+            head = [(b"content-type", metrics.CONTENT_TYPE)]
+            await reply.whole(200, head, metrics.exposition())
+        else:
+            await _bare_error(reply, Unauthenticated("no metrics token"), headers)
 
     async def _preflight(self, headers: dict[bytes, bytes], reply: Reply) -> None:
         """A browser asks before it sends a credential: any tenant's origin may go on to ask."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from proxy import attempt
+from proxy import attempt, metrics
 from proxy.admit import admit
 from proxy.authenticate import Authenticator, read_token
 from proxy.body import CallerGone, Receive, check_head, parse_json, read_body
@@ -119,6 +119,7 @@ async def refuse(exchange: Exchange, worker: Worker, error: GatewayError, reply:
     caller = exchange.caller
     tenant, key_id = (caller.tenant.name, caller.key_id) if caller else ("", "")
     worker.store.count_refusal(tenant=tenant, key_id=key_id, code=error.code)
+    metrics.count_refusal(error.code)
     log.info(
         "refused",
         request_id=exchange.request_id,

@@ -7,7 +7,7 @@ import orjson
 
 from billing.pricing import Tokens
 from billing.records import Entry, Record
-from proxy import meter
+from proxy import meter, metrics
 from proxy.chat.usage import Usage
 from proxy.dialects.openai import embeddings
 from proxy.errors import GatewayError
@@ -169,3 +169,4 @@ def settle(exchange: Exchange, store: Store) -> None:
     assert exchange.segment is not None
     store.settle(exchange.segment, Entry(True, record, exchange.attempts))
     exchange.settled = True
+    metrics.count_request(record, exchange.attempts)

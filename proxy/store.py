@@ -152,6 +152,11 @@ class Store:
         """Once a snapshot has been read, the last good one serves."""
         return self._snapshot is not None
 
+    @property
+    def waiting(self) -> int:
+        """Settled records that are not in the database yet."""
+        return len(self._waiting)
+
     # ---- life
 
     async def start(self) -> None:

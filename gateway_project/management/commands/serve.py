@@ -1,6 +1,7 @@
 """The production server."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ class Command(BaseCommand):
         # work, so the exit code is 0 and not the signal's.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+        if options["workers"] > 1:
+            self._share_metrics()
         # The workers are new processes, which read their settings from the environment.
         os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_project.settings"
         uvicorn.run(
@@ -54,6 +57,13 @@ class Command(BaseCommand):
             timeout_keep_alive=75,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
+
+    def _share_metrics(self) -> None:
+        """Several workers count in files of one folder, begun anew with each start."""
+        folder = settings.SPOOL_DIR / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
     def _check(self, workers: int) -> None:
         if not settings.SECRET_KEY_GIVEN:
