@@ -1,7 +1,9 @@
 """A chat completions body as a canonical request."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from proxy.chat.request import (
     Audio,
@@ -38,7 +40,30 @@ _ROLES: Mapping[str, Role] = {
 
 def parse(fields: dict[str, Any]) -> ChatBody:
     """The fields that the gateway looks at. Raises InvalidRequest naming the one at fault."""
-    return checked(fields, ChatBody)
+    body = checked(fields, ChatBody)
+    body.fields = fields
+    return body
+
+
+_BODY_FIELDS = {field.encode_name for field in msgspec.structs.fields(ChatBody)}
+_MESSAGE_FIELDS = {field.encode_name for field in msgspec.structs.fields(ChatMessage)}
+
+
+def _own(fields: Any, known: Container[str]) -> dict[str, Any]:
+    """What only this dialect, or a server that resembles it, says beside the known members."""
+    if not isinstance(fields, dict):
+        return {}
+    return {
+        name: value for name, value in fields.items() if name not in known and value is not None
+    }
+
+
+def _extras(own: dict[str, Any]) -> dict[str, Any]:
+    """`cache_control` marks the end of a cacheable prefix at servers that relay to Anthropic."""
+    extras: dict[str, Any] = {"openai": own} if own else {}
+    if isinstance(own.get("cache_control"), dict):
+        extras["cache"] = own["cache_control"]
+    return extras
 
 
 _TOOL_MODES: Mapping[str, ToolMode] = {"auto": "auto", "none": "none", "required": "required"}
@@ -116,57 +141,112 @@ def _content(content: str | list[dict[str, Any]] | None, at: str) -> tuple[Part,
                 f"{at}[{index}].type: {part.get('type')!r} is not a kind of content",
                 param=f"{at}[{index}].type",
             )
-        parts.append(read(part, f"{at}[{index}]"))
+        extras = _extras(_own(part, ("type", part["type"])))
+        whole = read(part, f"{at}[{index}]")
+        parts.append(msgspec.structs.replace(whole, extras=extras) if extras else whole)
     return tuple(parts)
 
 
 def _tool_call(call: Mapping[str, Any], at: str) -> ToolCall:
-    function = call.get("function") or call.get("custom")
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise InvalidRequest(f"{at}.function.name is required", param=at)
-    arguments = function.get("arguments", function.get("input")) or ""
-    extras = {"openai": {"type": "custom"}} if call.get("type") == "custom" else {}
+    kind = "custom" if call.get("type") == "custom" else "function"
+    called = call.get(kind)
+    if not isinstance(called, dict) or not isinstance(called.get("name"), str):
+        raise InvalidRequest(f"{at}.{kind}.name is required", param=at)
+    own = _own(call, ("id", "type", "function", "custom", "index"))
+    if kind == "custom":
+        own["type"] = "custom"
+        arguments = str(called.get("input") or "")
+    else:
+        arguments = str(called.get("arguments") or "{}")
     return ToolCall(
-        id=str(call.get("id") or ""), name=function["name"], arguments=str(arguments), extras=extras
+        id=str(call.get("id") or ""),
+        name=called["name"],
+        arguments=arguments,
+        extras=_extras(own),
     )
 
 
-def _message(message: ChatMessage, at: str) -> Message:
+def _function_call(call: Mapping[str, Any], at: str) -> ToolCall:
+    """The call of the older `functions`, which has no id: its name stands for one."""
+    if not isinstance(call.get("name"), str):
+        raise InvalidRequest(f"{at}.name is required", param=f"{at}.name")
+    return ToolCall(
+        id=f"call_{call['name']}",
+        name=call["name"],
+        arguments=str(call.get("arguments") or "{}"),
+        extras={"openai": {"type": "function_call"}},
+    )
+
+
+def _result(message: ChatMessage, content: tuple[Part, ...], own: dict[str, Any]) -> ToolResult:
+    name = message.name or ""
+    if message.role == "function":
+        extras = _extras({**own, "role": "function"})
+        return ToolResult(call_id=f"call_{name}", content=content, name=name, extras=extras)
+    if name:
+        own["name"] = name
+    return ToolResult(
+        call_id=message.tool_call_id or "", content=content, name=name, extras=_extras(own)
+    )
+
+
+def _reasoning(message: ChatMessage, own: dict[str, Any]) -> Iterator[Part]:
+    """Earlier reasoning, and which of two fields it stood in; some servers send both."""
+    for field in ("reasoning_content", "reasoning"):
+        text = getattr(message, field)
+        if text:
+            yield ReasoningPart(text=text, extras={"openai": {"field": field}})
+            if message.reasoning_content and message.reasoning:
+                own["reasoning"] = message.reasoning
+            return
+
+
+def _message(message: ChatMessage, fields: Any, at: str) -> Message:
     role = _ROLES.get(message.role)
     if role is None:
         raise InvalidRequest(f"{at}.role: {message.role!r} is not a role", param=f"{at}.role")
     content = _content(message.content, f"{at}.content")
+    own = _own(fields, _MESSAGE_FIELDS)
     if role == "tool":
-        result = ToolResult(
-            call_id=message.tool_call_id or "", content=content, name=message.name or ""
-        )
-        return Message(role, (result,))
-    parts: list[Part] = list(content)
-    if message.reasoning_content:
-        parts.insert(0, ReasoningPart(text=message.reasoning_content))
+        return Message(role, (_result(message, content, own),))
+    parts: list[Part] = [*_reasoning(message, own), *content]
     if message.refusal:
         parts.append(Refusal(text=message.refusal))
+    if message.function_call is not None:
+        parts.append(_function_call(message.function_call, f"{at}.function_call"))
     for index, call in enumerate(message.tool_calls or []):
         parts.append(_tool_call(call, f"{at}.tool_calls[{index}]"))
-    return Message(role, tuple(parts), name=message.name or "")
+    return Message(role, tuple(parts), name=message.name or "", extras=_extras(own))
 
 
 def _tool(tool: Mapping[str, Any], at: str) -> Tool:
-    function = tool.get("function")
-    if tool.get("type") == "custom" and isinstance(tool.get("custom"), dict):
-        custom = tool["custom"]
+    """A function, or a tool that only this dialect has, whole in its extras."""
+    if tool.get("type") not in (None, "function"):
+        custom = tool.get("custom")
+        described = custom if isinstance(custom, dict) else {}
         return Tool(
-            name=str(custom.get("name") or ""),
-            description=str(custom.get("description") or ""),
+            name=str(described.get("name") or tool["type"]),
+            description=str(described.get("description") or ""),
             extras={"openai": dict(tool)},
         )
+    function = tool.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise InvalidRequest(f"{at}.function.name is required", param=f"{at}.function.name")
+    schema, strict = function.get("parameters"), function.get("strict")
+    if not isinstance(schema, dict | None):
+        raise InvalidRequest(
+            f"{at}.function.parameters is not an object", param=f"{at}.function.parameters"
+        )
+    if not isinstance(strict, bool | None):
+        raise InvalidRequest(
+            f"{at}.function.strict is not true or false", param=f"{at}.function.strict"
+        )
     return Tool(
         name=function["name"],
         description=str(function.get("description") or ""),
-        schema=function.get("parameters"),
-        strict=function.get("strict"),
+        schema=schema,
+        strict=strict,
+        extras=_extras(_own(tool, ("type", "function"))),
     )
 
 
@@ -177,12 +257,37 @@ def _tool_choice(body: ChatBody) -> ToolChoice | None:
     if isinstance(choice, str) and choice in _TOOL_MODES:
         return ToolChoice(mode=_TOOL_MODES[choice], parallel=parallel)
     if isinstance(choice, dict):
+        allowed = choice.get("allowed_tools")
+        if isinstance(allowed, dict):
+            return ToolChoice(mode=_allowed_mode(allowed), parallel=parallel)
         named = choice.get("function") or choice.get("custom") or {}
         if isinstance(named, dict) and isinstance(named.get("name"), str):
             return ToolChoice(mode="named", name=named["name"], parallel=parallel)
     raise InvalidRequest(
         "tool_choice is auto, none, required or a named function", param="tool_choice"
     )
+
+
+def _allowed_mode(allowed: Mapping[str, Any]) -> ToolMode:
+    """A choice among some of the tools; which of them travels in the request's extras."""
+    return "required" if allowed.get("mode") == "required" else "auto"
+
+
+def _own_settings(body: ChatBody) -> dict[str, Any]:
+    """Fields that only this dialect has. Names with `_` are notes of how something known was said,
+    for whoever writes this dialect again."""
+    own = _own(body.fields, _BODY_FIELDS)
+    if isinstance(body.tool_choice, dict) and "allowed_tools" in body.tool_choice:
+        own["tool_choice"] = body.tool_choice
+    if options := _own(body.fields.get("stream_options"), ("include_usage",)):
+        own["stream_options"] = options
+    if body.max_completion_tokens is not None:
+        own["_max_completion_tokens"] = True
+    elif body.max_tokens is not None:
+        own["_max_tokens"] = True
+    if body.top_k is not None:
+        own["_top_k"] = True
+    return own
 
 
 def _response_format(body: ChatBody) -> ResponseFormat | None:
@@ -193,11 +298,18 @@ def _response_format(body: ChatBody) -> ResponseFormat | None:
         return ResponseFormat(kind="json")
     described = wanted.get("json_schema")
     if wanted.get("type") == "json_schema" and isinstance(described, dict):
+        schema, strict = described.get("schema"), described.get("strict")
+        if not isinstance(schema, dict | None) or not isinstance(strict, bool | None):
+            raise InvalidRequest(
+                "response_format.json_schema has a schema that is an object, and strict is true "
+                "or false",
+                param="response_format.json_schema",
+            )
         return ResponseFormat(
             kind="json_schema",
             name=str(described.get("name") or ""),
-            schema=described.get("schema"),
-            strict=described.get("strict"),
+            schema=schema,
+            strict=strict,
             description=str(described.get("description") or ""),
         )
     raise InvalidRequest(
@@ -218,16 +330,18 @@ def _check_ranges(body: ChatBody) -> None:
 def read_request(body: ChatBody) -> ChatRequest:
     """The canonical request. Raises InvalidRequest naming the field at fault."""
     _check_ranges(body)
-    stop = body.stop
+    stop, own, fields = body.stop, _own_settings(body), body.fields.get("messages") or []
     return ChatRequest(
         messages=tuple(
-            _message(message, f"messages[{index}]") for index, message in enumerate(body.messages)
+            _message(message, as_given, f"messages[{index}]")
+            for index, (message, as_given) in enumerate(zip(body.messages, fields, strict=True))
         ),
         stream=bool(body.stream),
         include_usage=body.wants_usage,
         max_output_tokens=body.output_limit,
         temperature=body.temperature,
         top_p=body.top_p,
+        top_k=body.top_k,
         stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
         seed=body.seed,
         n=body.n or 1,
@@ -241,4 +355,5 @@ def read_request(body: ChatBody) -> ChatRequest:
         reasoning=ReasoningRequest(effort=body.reasoning_effort) if body.reasoning_effort else None,
         user=body.user or "",
         metadata={name: str(value) for name, value in (body.metadata or {}).items()},
+        extras={"openai": own} if own else {},
     )

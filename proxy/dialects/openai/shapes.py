@@ -26,6 +26,8 @@ class ChatMessage(msgspec.Struct):
     tool_calls: list[Object] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
+    function_call: Object | None = None
 
 
 class ChatBody(msgspec.Struct):
@@ -49,8 +51,11 @@ class ChatBody(msgspec.Struct):
     parallel_tool_calls: bool | None = None
     response_format: Object | None = None
     reasoning_effort: str | None = None
+    top_k: int | None = None
     user: str | None = None
     metadata: Object | None = None
+    fields: Object = msgspec.field(name="(fields)", default_factory=dict)
+    """The body as it came, with what is not named here; no member of a body is called so."""
 
     @property
     def asked_model(self) -> str | None:

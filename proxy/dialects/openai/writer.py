@@ -24,10 +24,13 @@ _EFFORTS = {"none", "minimal", "low", "medium", "high", "xhigh"}
 
 def _limit_field(request: ChatRequest, own: Object, model: str) -> str:
     """`max_tokens` is what compatible servers know; OpenAI's reasoning models refuse it and want
-    `max_completion_tokens`, which we write for them, where reasoning is asked, and where the caller
-    said it so."""
-    newer = "_max_completion_tokens" in own or request.reasoning or _REASONING_MODEL.search(model)
-    return "max_completion_tokens" if newer else "max_tokens"
+    `max_completion_tokens`, which we write for them, where the caller said it so, and where a
+    caller of another dialect asks for reasoning."""
+    if "_max_completion_tokens" in own or _REASONING_MODEL.search(model):
+        return "max_completion_tokens"
+    return (
+        "max_tokens" if "_max_tokens" in own or not request.reasoning else "max_completion_tokens"
+    )
 
 
 def settings(request: ChatRequest) -> Object:
