@@ -106,7 +106,10 @@ class Written(msgspec.Struct, frozen=True):
 class Framer(Protocol):
     """Cuts a stream into frames (framing/sse.py, framing/ndjson.py)."""
 
-    rest: bytes
+    @property
+    def rest(self) -> bytes:
+        """What no frame's end has followed yet."""
+        ...
 
     def feed(self, chunk: bytes) -> list[bytes]: ...
 

@@ -8,7 +8,9 @@ import re
 MAX_FRAME = 16_000_000
 """Bytes that a frame may have before its end has been seen."""
 
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n)(?:\r\n|\n|\r)|\r\r")
+"""After two CR no LF is waited for: streams of CR alone would lag a frame behind. One that comes is
+an empty line at the head of the next frame, wherever the chunks are cut."""
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -20,36 +22,61 @@ class SseFramer:
     """Cuts a stream into frames. Feed it any chunks; it gives each frame as soon as it is whole."""
 
     def __init__(self) -> None:
-        self.rest = b""
+        self._held: list[bytes] = []
+        self._size = 0
+        self._tail = b""
+
+    @property
+    def rest(self) -> bytes:
+        """What no blank line has ended yet."""
+        return b"".join(self._held)
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The frames that this chunk completes."""
-        data = self.rest + chunk if self.rest else chunk
-        if b"\r" not in data:
-            frames = [piece + b"\n\n" for piece in data.split(b"\n\n")]
-            self.rest = frames.pop()[:-2]
-        else:
-            frames = self._feed_any_line_end(data)
-        if len(self.rest) > MAX_FRAME:
-            raise FrameTooLarge
+        if not self._held:
+            frames, rest = _cut(chunk)
+        elif _may_end(self._tail + chunk):
+            frames, rest = _cut(self.rest + chunk)
+            self._held.clear()
+            self._size = 0
+        else:  # a large frame in many chunks: none of it is looked at twice
+            frames, rest = [], chunk
+        if rest:
+            self._held.append(rest)
+            self._size += len(rest)
+            self._tail = (self._tail + rest)[-3:]
+            if self._size > MAX_FRAME:
+                raise FrameTooLarge
         return frames
 
-    def _feed_any_line_end(self, data: bytes) -> list[bytes]:
-        frames, start = [], 0
-        for match in _BLANK_LINE.finditer(data):
-            end = match.end()
-            if end == len(data) and data.endswith(b"\r") and not data.endswith(b"\r\r"):
-                break  # the LF of this CRLF may come with the next chunk
-            frames.append(data[start:end])
-            start = end
-        self.rest = data[start:]
-        return frames
+
+def _may_end(data: bytes) -> bool:
+    """Whether a blank line may be in these bytes."""
+    return b"\n\n" in data or (b"\r" in data and _BLANK_LINE.search(data) is not None)
+
+
+def _cut(data: bytes) -> tuple[list[bytes], bytes]:
+    """Whole frames, and the rest."""
+    if b"\r" not in data:
+        frames = [piece + b"\n\n" for piece in data.split(b"\n\n")]
+        return frames, frames.pop()[:-2]
+    frames, start = [], 0
+    for match in _BLANK_LINE.finditer(data):
+        end = match.end()
+        if end == len(data) and data.endswith(b"\n\r"):
+            break  # the LF of this CRLF may come with the next chunk
+        frames.append(data[start:end])
+        start = end
+    return frames, data[start:]
 
 
 def data_of(frame: bytes) -> bytes:
     """The `data` of a frame, its lines joined by LF; empty when it has none (a comment, a ping)."""
-    if frame.startswith(b"data: ") and frame.find(b"\n", 6, -2) < 0 and b"\r" not in frame:
-        return frame[6:].rstrip(b"\n")
+    # The common frame, with or without its event's name in the line before.
+    at = frame.find(b"\n") + 7 if frame.startswith(b"event: ") else 6
+    one_line = frame.find(b"\n", at) == len(frame) - 2 and frame.endswith(b"\n\n")
+    if one_line and frame.startswith(b"data: ", at - 6) and b"\r" not in frame:
+        return frame[at:-2]
     lines = []
     for line in _LINE_END.split(frame):
         if line.startswith(b"data:"):
@@ -62,7 +89,10 @@ def data_of(frame: bytes) -> bytes:
 
 def event_of(frame: bytes) -> str:
     """The `event` of a frame, or the empty string."""
+    event = b""
     for line in _LINE_END.split(frame):
         if line.startswith(b"event:"):
-            return line[6:].strip().decode("utf-8", "replace")
-    return ""
+            event = line[7:] if line.startswith(b"event: ") else line[6:]
+        elif line == b"event":
+            event = b""
+    return event.decode("utf-8", "replace")
