@@ -1,10 +1,29 @@
 """The wire formats. The tables are the map: a dialect is a folder and a line here (faces.py)."""
 
+from proxy.dialects.anthropic import inbound as anthropic_inbound
+from proxy.dialects.anthropic import outbound as anthropic_outbound
 from proxy.dialects.faces import Embedder, Inbound, Outbound, TokenCounter
+from proxy.dialects.gemini import counting as gemini_counting
+from proxy.dialects.gemini import embeddings as gemini_embeddings
+from proxy.dialects.gemini import inbound as gemini_inbound
+from proxy.dialects.gemini import outbound as gemini_outbound
 from proxy.dialects.openai import inbound as openai_inbound
 from proxy.dialects.openai import outbound as openai_outbound
 
-INBOUND: dict[str, Inbound] = {"openai": openai_inbound}
-OUTBOUND: dict[str, Outbound] = {"openai": openai_outbound}
-EMBEDDERS: dict[str, Embedder] = {}
-COUNTERS: dict[str, TokenCounter] = {}
+INBOUND: dict[str, Inbound] = {
+    "openai": openai_inbound,
+    "anthropic": anthropic_inbound,
+    "gemini": gemini_inbound,
+}
+OUTBOUND: dict[str, Outbound] = {
+    "openai": openai_outbound,
+    "anthropic": anthropic_outbound,
+    "gemini": gemini_outbound,
+}
+EMBEDDERS: dict[str, Embedder] = {
+    "gemini": gemini_embeddings,
+}
+COUNTERS: dict[str, TokenCounter] = {
+    "anthropic": anthropic_outbound,
+    "gemini": gemini_counting,
+}

@@ -1,0 +1,63 @@
+"""What callers of generateContent see: requests read, answers and errors written."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from proxy.chat.events import Event
+from proxy.chat.request import ChatRequest
+from proxy.dialects.faces import Start
+from proxy.dialects.gemini import answer
+from proxy.dialects.gemini.faults import error_object
+from proxy.dialects.gemini.request import read_request as read_request
+from proxy.dialects.gemini.shapes import parse as parse
+from proxy.dialects.gemini.stream import ArrayStreamWriter, StreamWriter
+from proxy.errors import GatewayError
+
+
+def stream_writer(request: ChatRequest, start: Start) -> StreamWriter:
+    """For callers who ask for `alt=sse`."""
+    return StreamWriter(start)
+
+
+def array_stream_writer(request: ChatRequest, start: Start) -> ArrayStreamWriter:
+    """For those who do not."""
+    return ArrayStreamWriter(start)
+
+
+def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> bytes:
+    """A whole answer."""
+    return answer.write_body(events, start)
+
+
+def write_error(error: GatewayError, request_id: str) -> bytes:
+    return orjson.dumps(error_object(error, request_id))
+
+
+def write_stream_error(error: GatewayError, request_id: str) -> bytes:
+    """The event that ends a stream which failed."""
+    return b"data: " + write_error(error, request_id) + b"\r\n\r\n"
+
+
+def write_array_error(error: GatewayError, request_id: str, *, opened: bool = True) -> bytes:
+    """The same in an array; `opened` says whether anything of it has been sent."""
+    return (b",\r\n" if opened else b"[") + write_error(error, request_id) + b"]"
+
+
+def _model(alias: str, description: str) -> dict[str, Any]:
+    return {
+        "name": f"models/{alias}",
+        "version": "",
+        "displayName": alias,
+        "description": description,
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
+    }
+
+
+def write_models(aliases: Iterable[tuple[str, str]]) -> bytes:
+    return orjson.dumps({"models": [_model(name, description) for name, description in aliases]})
+
+
+def write_model(alias: str, description: str) -> bytes:
+    return orjson.dumps(_model(alias, description))

@@ -1,0 +1,158 @@
+"""Canonical events as the frames of a stream, in either of its framings: server-sent events, or,
+for callers who do not ask for `alt=sse`, the elements of one JSON array.
+
+Strategy: a delta is a candidate with one part, written between prepared bytes. A function call has
+no form before its arguments are whole, so it is written when its block ends; why a candidate ended
+waits for the end of the stream, where the provider says it too, together with the usage.
+"""
+
+from typing import Any
+
+import orjson
+
+from proxy.chat.events import (
+    BlockEnded,
+    BlockStarted,
+    Event,
+    Finished,
+    ReasoningDelta,
+    ResponseStarted,
+    TextDelta,
+    ToolArgumentsDelta,
+    UsageReported,
+)
+from proxy.chat.fold import Block
+from proxy.dialects.faces import Start
+from proxy.dialects.gemini.answer import call_part, ending, report
+from proxy.dialects.gemini.faults import error_object
+from proxy.errors import GatewayError
+
+
+class StreamWriter:
+    """Frames as server-sent events, which end in CRLF here."""
+
+    content_type = "text/event-stream"
+
+    def __init__(self, start: Start) -> None:
+        self._names = {"modelVersion": start.model, "responseId": start.id}
+        self._prefixes: dict[int, bytes] = {}
+        """Everything of a text's frame up to the text itself, by block."""
+        self._suffixes: dict[int, bytes] = {}
+        self._calls: dict[int, Block] = {}
+        self._calls_written = 0
+        self._finishes: list[Finished] = []
+        self._faults: dict[int, str] = {}
+        self._usage: UsageReported | None = None
+
+    def write(self, event: Event) -> bytes:
+        """The frames of one event; empty where the wire has nothing to say."""
+        match event:
+            case TextDelta() | ReasoningDelta():
+                return self._delta(event)
+            case ToolArgumentsDelta():
+                call = self._calls.get(event.block)
+                if call is not None:
+                    call.text += event.json
+            case BlockStarted():
+                return self._start(event)
+            case BlockEnded():
+                return self._end_block(event.block)
+            case UsageReported():
+                self._usage = event
+            case Finished():
+                self._finishes.append(event)
+            case ResponseStarted():
+                self._names["modelVersion"] = event.model or self._names["modelVersion"]
+                self._names["responseId"] = event.id or self._names["responseId"]
+                self._names.update(event.extras.get("gemini", {}))
+        return b""
+
+    def end(self) -> bytes:
+        """The last frame: how every candidate ended, and the usage."""
+        open_calls = b"".join(self._end_block(block) for block in list(self._calls))
+        last = ending(self._finishes, self._faults)
+        if self._usage is not None:
+            last["usageMetadata"] = report(self._usage.usage, self._usage.extras)
+        return open_calls + self._frame(orjson.dumps({**last, **self._names})) + self._end()
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """What ends a stream that failed; nothing follows it."""
+        return self._frame(orjson.dumps(error_object(error, request_id))) + self._end()
+
+    def _start(self, event: BlockStarted) -> bytes:
+        if event.kind == "tool_call":
+            self._calls[event.block] = Block(
+                "tool_call",
+                event.choice,
+                call_id=event.call_id,
+                name=event.name,
+                extras=event.extras,
+            )
+        elif event.kind == "other":
+            own = event.extras.get("gemini")
+            return self._part(event.choice, own) if own else b""
+        else:
+            before, after = self._around(event.choice)
+            thought = b'"thought":true,' if event.kind == "reasoning" else b""
+            self._prefixes[event.block] = before + b"{" + thought + b'"text":'
+            self._suffixes[event.block] = b"}" + after
+        return b""
+
+    def _delta(self, event: TextDelta | ReasoningDelta) -> bytes:
+        prefix = self._prefixes.get(event.block)
+        if prefix is None:
+            return b""  # of a block that only another dialect has
+        members = b""
+        if isinstance(event, ReasoningDelta) and event.signature:
+            members = b',"thoughtSignature":' + orjson.dumps(event.signature)
+        elif event.extras and event.extras.get("gemini"):
+            members = b"," + orjson.dumps(event.extras["gemini"])[1:-1]
+        elif not event.text:
+            return b""
+        text = orjson.dumps(event.text)
+        return self._frame(prefix + text + members + self._suffixes[event.block])
+
+    def _end_block(self, block: int) -> bytes:
+        call = self._calls.pop(block, None)
+        if call is None:
+            return b""
+        self._calls_written += 1
+        part = call_part(call, self._calls_written)
+        if part is None:
+            self._faults[call.choice] = f"The arguments of {call.name} are no object: {call.text}"
+            return b""
+        return self._part(call.choice, part)
+
+    def _part(self, choice: int, part: dict[str, Any]) -> bytes:
+        before, after = self._around(choice)
+        return self._frame(before + orjson.dumps(part) + after)
+
+    def _around(self, choice: int) -> tuple[bytes, bytes]:
+        """What stands before and after a part of this candidate."""
+        after = b'],"role":"model"},"index":%d}],' % choice + orjson.dumps(self._names)[1:]
+        return b'{"candidates":[{"content":{"parts":[', after
+
+    def _frame(self, chunk: bytes) -> bytes:
+        return b"data: " + chunk + b"\r\n\r\n"
+
+    def _end(self) -> bytes:
+        """No marker: the stream just ends."""
+        return b""
+
+
+class ArrayStreamWriter(StreamWriter):
+    """Frames as the elements of an array, which the end closes."""
+
+    content_type = "application/json; charset=UTF-8"
+
+    def __init__(self, start: Start) -> None:
+        super().__init__(start)
+        self._opened = False
+
+    def _frame(self, chunk: bytes) -> bytes:
+        before = b",\r\n" if self._opened else b"["
+        self._opened = True
+        return before + chunk
+
+    def _end(self) -> bytes:
+        return b"]"
