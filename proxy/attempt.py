@@ -78,6 +78,7 @@ async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Sto
     choice, alias = exchange.choice, exchange.alias
     assert choice is not None and alias is not None
     exchange.called = time.perf_counter()
+    loop = asyncio.get_running_loop()
     failure: GatewayError | None = None
     for target in choice.targets:
         if failure is not None:
@@ -86,7 +87,10 @@ async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Sto
             return await _try(exchange, target, reply, upstreams)
         except UpstreamError as error:
             exchange.answered = time.perf_counter()
+            _count_rate_limits(error, exchange)
             if exchange.head_sent or not _falls_back(error.kind, alias.fallback_on):
+                raise
+            if exchange.deadline is not None and exchange.deadline <= loop.time():
                 raise
             log.info(
                 "an attempt failed",
@@ -99,6 +103,12 @@ async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Sto
             failure = error
     assert failure is not None
     raise failure
+
+
+def _count_rate_limits(error: UpstreamError, exchange: Exchange) -> None:
+    """A caller is told to slow down only where every attempt was."""
+    if any(attempt.error_kind != "rate_limit" for attempt in exchange.attempts):
+        error.stays_upstreams()
 
 
 async def _start_over(exchange: Exchange, target: Target, store: Store) -> None:

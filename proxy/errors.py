@@ -160,8 +160,15 @@ class UpstreamError(GatewayError):
         self.upstream_status = upstream_status
         self.body = body
         self.status, self.code = self.ANSWERS[kind]
-        if self.status == 400 and upstream_status in (413, 422):
+        self.blames_request = self.status == 400
+        """The upstream refused the request itself, in words that are worth passing on."""
+        if self.blames_request and upstream_status in (413, 422):
             self.status = upstream_status
+
+    def stays_upstreams(self) -> None:
+        """Makes a rate limit an error like any other of the upstream's."""
+        if self.kind == "rate_limit":
+            self.status, self.code = self.ANSWERS["server_error"]
 
 
 KIND_OF_STATUS: Mapping[int, str] = {

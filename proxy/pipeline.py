@@ -176,7 +176,7 @@ def _failed(exchange: Exchange, error: GatewayError) -> bytes:
         event: bytes = own or exchange.inbound.write_stream_error(error, exchange.request_id)
         return event
     exchange.outcome, exchange.status, exchange.failure = "failed", error.status, error
-    if upstream and error.status == 400 and upstream.body and _same_dialect(exchange):
+    if upstream and upstream.blames_request and upstream.body and _same_dialect(exchange):
         return upstream.body
     body: bytes = exchange.inbound.write_error(error, exchange.request_id)
     return body

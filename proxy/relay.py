@@ -119,7 +119,10 @@ class _PassingStream:
         """An error of the upstream in its stream. After content its own event ends ours."""
         if self.flowing:
             self._exchange.answered = time.perf_counter()
-            error.body = b"".join([*going, frame])
+            passed = b"".join(going)
+            error.body = passed + frame
+            if passed and self._exchange.delivered is not None:
+                self._exchange.delivered.add(passed)
         raise error
 
     def finish(self, delivered: Delivered) -> bytes:
@@ -132,7 +135,8 @@ class _PassingStream:
             self._finished = self._finished or seen.finished
             self._exchange.usage = seen.usage or self._exchange.usage
             self.held.append(rest)
-        if not (self.ended or self._finished or self._finishes(delivered)):
+        ended = self.ended and self.flowing  # an end mark alone ends nothing
+        if not (ended or self._finished or self._finishes(delivered)):
             raise UpstreamError("connection", _INCOMPLETE)
         return b"".join(self.held)
 

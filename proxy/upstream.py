@@ -178,13 +178,14 @@ class Upstreams:
         if place is None:
             place = self._places[url] = place_of(url)
         request = _request(place, headers, body)
-        connection = self._kept(place) or await self._connect(place, timeouts.connect)
+        connection = self._kept(place) or await self._connect(place, timeouts.connect, total_at)
         try:
             return await self._exchange(connection, place, request, timeouts, total_at)
-        except UpstreamError:
-            if connection.exchanges <= 1 or connection.heard or connection.is_open:
+        except UpstreamError as error:
+            was_kept = connection.exchanges > 1 and not connection.heard
+            if error.kind != "connection" or not was_kept or connection.is_open:
                 raise
-        connection = await self._connect(place, timeouts.connect)
+        connection = await self._connect(place, timeouts.connect, total_at)
         return await self._exchange(connection, place, request, timeouts, total_at)
 
     async def _exchange(
@@ -230,16 +231,19 @@ class Upstreams:
         else:
             connection.abort()
 
-    async def _connect(self, place: Place, seconds: float) -> Connection:
+    async def _connect(self, place: Place, seconds: float, total_at: float) -> Connection:
         if place.tls and self._tls is None:
             self._tls = _trusted()
         loop = asyncio.get_running_loop()
+        late_at = loop.time() + seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(min(late_at, total_at)):
                 _, connection = await loop.create_connection(
                     Connection, place.host, place.port, ssl=self._tls if place.tls else None
                 )
         except TimeoutError:
+            if total_at < late_at:
+                raise UpstreamError("timeout", TOTAL_TIMEOUT) from None
             raise UpstreamError(
                 "timeout", f"The upstream could not be connected to within {seconds:g} s (connect)."
             ) from None

@@ -68,10 +68,14 @@ def _providers(upstream: FakeUpstream, refused: str, unreachable: str) -> Docume
         "brief": provider(url("brief"), timeouts={**UNHURRIED, "total": "500ms"}),
         "refused": provider(refused),
         "unreachable": provider(unreachable, timeouts={**UNHURRIED, "connect": "300ms"}),
+        "unreachable-patiently": provider(unreachable),
     }
 
 
-NAMES = ("first", "second", "told", "hasty", "idle", "brief", "refused", "unreachable")
+NAMES = (
+    *("first", "second", "told", "hasty", "idle", "brief"),
+    *("refused", "unreachable", "unreachable-patiently"),
+)
 
 
 def _tenants() -> Document:

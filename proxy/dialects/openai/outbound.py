@@ -45,7 +45,7 @@ new_framer = SseFramer
 
 
 _NOTHING = Sight()
-_END = Sight(ends_stream=True, finished=True)
+_END = Sight(ends_stream=True)
 _USAGE_OBJECT = re.compile(rb'"usage"\s*+:\s*+\{')
 
 
