@@ -1,0 +1,1 @@
+"""Anthropic messages (platform.claude.com/docs/en/api/messages)."""

@@ -1,0 +1,65 @@
+"""Pieces of an answer that streams and whole bodies share."""
+
+from typing import Any
+
+from proxy.chat.events import BlockStarted, Finished, FinishReason
+from proxy.chat.fold import Block
+from proxy.dialects.serialising import as_object
+
+_STOP_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+    "refusal": "refusal",
+    "pause": "pause_turn",
+    "error": "end_turn",
+}
+
+
+def block_of(started: BlockStarted | Block, *, number: int = 0) -> dict[str, Any] | None:
+    """A content block as it starts: empty, with what only this dialect has. None for a block that
+    has no form in this dialect."""
+    own = started.extras.get("anthropic", {})
+    match started.kind:
+        case "text" | "refusal":
+            return {"type": "text", "text": "", **own}
+        case "reasoning" if own.get("redacted") is not None:
+            return {"type": "redacted_thinking", "data": own["redacted"]}
+        case "reasoning":
+            return {"type": "thinking", "thinking": "", "signature": ""}
+        case "tool_call":
+            number = started.block if isinstance(started, BlockStarted) else number
+            call_id = started.call_id or f"toolu_{number}"
+            return {"type": "tool_use", "id": call_id, "name": started.name, "input": {}, **own}
+    return dict(own) if own else None
+
+
+def whole_block(block: Block, number: int) -> dict[str, Any] | None:
+    """A content block with all that it says."""
+    written = block_of(block, number=number)
+    if written is None:
+        return None
+    match written["type"]:
+        case "text":
+            written["text"] = block.text
+        case "thinking":
+            written |= {"thinking": block.text, "signature": block.signature}
+        case "tool_use":
+            given = as_object(block.text or "{}")
+            # Arguments that are no JSON, cut off by the limit: better shown than lost.
+            written["input"] = {"_raw": block.text} if given is None else given
+    return written
+
+
+def finish_of(finished: Finished | None, *, refused: bool) -> dict[str, Any]:
+    """Why it stopped, as `message_delta` and a whole message say it."""
+    if finished is None:
+        return {"stop_reason": "end_turn", "stop_sequence": None}
+    reason = _STOP_REASONS[finished.reason]
+    if finished.reason == "stop" and refused:
+        reason = "refusal"
+    elif finished.stop_sequence:
+        reason = "stop_sequence"
+    own = finished.extras.get("anthropic", {})
+    return {"stop_reason": reason, "stop_sequence": finished.stop_sequence or None, **own}
