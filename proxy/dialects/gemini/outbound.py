@@ -9,7 +9,7 @@ from proxy.dialects.gemini.faults import error_in_answer
 from proxy.dialects.gemini.faults import read_error as read_error
 from proxy.dialects.gemini.reader import StreamReader, chunks_of, json_of
 from proxy.dialects.gemini.reader import read_body as read_body
-from proxy.dialects.gemini.shapes import Candidate, Chunk, read_chunk
+from proxy.dialects.gemini.shapes import Chunk, parts_of, read_chunk
 from proxy.dialects.gemini.usage import read_usage
 from proxy.dialects.gemini.writer import write_request as write_request
 from proxy.errors import UpstreamError
@@ -47,12 +47,9 @@ def is_notable(passing: bytes) -> bool:
 _NOTHING = Sight()
 
 
-def _has_content(candidate: Candidate) -> bool:
-    parts = candidate.content.parts if candidate.content else None
-    if not isinstance(parts, list):
-        return False
-    # A part without text is a call, a file, or the like; empty text alone says nothing.
-    return any(part.get("text", True) for part in parts if isinstance(part, dict))
+def _has_content(candidate: dict[str, Any]) -> bool:
+    """A part without text is a call, a file, or the like; empty text says nothing."""
+    return any(part.get("text", True) for part in parts_of(candidate) if isinstance(part, dict))
 
 
 def _sight_of(chunk: Chunk) -> Sight:
@@ -60,7 +57,7 @@ def _sight_of(chunk: Chunk) -> Sight:
     return Sight(
         has_content=any(_has_content(candidate) for candidate in candidates),
         finished=bool(chunk.prompt_feedback and not candidates)
-        or any(candidate.finish_reason for candidate in candidates),
+        or any(candidate.get("finishReason") for candidate in candidates),
         usage=read_usage(chunk.usage_metadata),
         error=error_in_answer(chunk.error) if chunk.error and not candidates else None,
     )

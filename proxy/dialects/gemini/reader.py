@@ -29,25 +29,19 @@ from proxy.chat.events import (
 from proxy.dialects.gemini.faults import failed
 from proxy.dialects.gemini.finishing import read_finish
 from proxy.dialects.gemini.partial_arguments import PartialArguments
-from proxy.dialects.gemini.shapes import Candidate, Chunk, read_chunk
+from proxy.dialects.gemini.shapes import Chunk, parts_of, read_chunk
 from proxy.dialects.gemini.usage import read_usage
 from proxy.framing.sse import data_of
 
-_ASIDES = {
-    "finish_message": "finishMessage",
-    "safety_ratings": "safetyRatings",
-    "citation_metadata": "citationMetadata",
-    "grounding_metadata": "groundingMetadata",
-    "url_context_metadata": "urlContextMetadata",
-    "grounding_attributions": "groundingAttributions",
-    "avg_logprobs": "avgLogprobs",
-    "logprobs_result": "logprobsResult",
-    "token_count": "tokenCount",
-}
+_CONTENT = frozenset({"content", "finishReason", "index"})
 
 
 def json_of(frame: bytes) -> bytes:
     """The JSON of a frame. An error may stand in a stream without the `data` of an event."""
+    if frame.startswith(b"data: {") and frame.endswith(b"\r\n\r\n"):  # all but always so
+        data = frame[6:-4]
+        if b"\n" not in data and b"\r" not in data:
+            return data
     data = data_of(frame)
     return data if data or b'"error"' not in frame else frame.strip()
 
@@ -117,27 +111,26 @@ class StreamReader:
             {"gemini": own} if own else {},
         )
 
-    def _read_candidate(self, candidate: Candidate) -> Iterator[Event]:
-        index = candidate.index if isinstance(candidate.index, int) else 0
+    def _read_candidate(self, candidate: dict[str, Any]) -> Iterator[Event]:
+        index = candidate.get("index", 0)
+        index = index if isinstance(index, int) else 0
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
-        parts = candidate.content.parts if candidate.content else None
-        for part in parts if isinstance(parts, list) else ():
+        for part in parts_of(candidate):
             if isinstance(part, dict):
                 yield from self._read_part(index, choice, part)
-        self._gather(choice, candidate)
-        if candidate.finish_reason:
+        if not candidate.keys() <= _CONTENT:
+            self._gather(choice, candidate)
+        reason = candidate.get("finishReason")
+        if reason:
             yield from self._close(choice)
-            reason = str(candidate.finish_reason)
-            yield read_finish(reason, index, choice.asides, called=choice.called)
+            yield read_finish(str(reason), index, choice.asides, called=choice.called)
 
-    def _gather(self, choice: _Choice, candidate: Candidate) -> None:
-        for field, name in _ASIDES.items():
-            value = getattr(candidate, field)
-            if value is not None:
-                held = choice.asides.get(name)
-                choice.asides[name] = _joined(held, value) if held else value
+    def _gather(self, choice: _Choice, candidate: dict[str, Any]) -> None:
+        for name in candidate.keys() - _CONTENT:
+            held = choice.asides.get(name)
+            choice.asides[name] = _joined(held, candidate[name]) if held else candidate[name]
 
     def _read_part(self, index: int, choice: _Choice, part: dict[str, Any]) -> Iterator[Event]:
         text = part.get("text")

@@ -113,30 +113,11 @@ def parse(fields: Object) -> GenerateBody:
     return GenerateBody(checked(spelled, Asked), spelled)
 
 
-class AnswerContent(msgspec.Struct):
-    parts: Any = None
-
-
-class Candidate(msgspec.Struct, rename="camel"):
-    content: AnswerContent | None = None
-    finish_reason: Any = None
-    index: Any = 0
-    # Collected as they are, for callers of the same dialect.
-    finish_message: Any = None
-    safety_ratings: Any = None
-    citation_metadata: Any = None
-    grounding_metadata: Any = None
-    url_context_metadata: Any = None
-    grounding_attributions: Any = None
-    avg_logprobs: Any = None
-    logprobs_result: Any = None
-    token_count: Any = None
-
-
 class Chunk(msgspec.Struct, rename="camel"):
-    """A frame of a stream, or a whole answer: they are the same."""
+    """A frame of a stream, or a whole answer: they are the same. Candidates stay as they are: most
+    of what they say beside their content goes to callers of the same dialect unread."""
 
-    candidates: list[Candidate] | None = None
+    candidates: list[Object] | None = None
     usage_metadata: Any = None
     prompt_feedback: Any = None
     error: Any = None
@@ -144,6 +125,13 @@ class Chunk(msgspec.Struct, rename="camel"):
     model_version: Any = None
     create_time: Any = None
     model_status: Any = None
+
+
+def parts_of(candidate: Object) -> list[Any]:
+    """What a candidate says; nothing where it has no content, or content without parts."""
+    content = candidate.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    return parts if isinstance(parts, list) else []
 
 
 read_chunk = msgspec.json.Decoder(Chunk).decode

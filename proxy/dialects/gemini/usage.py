@@ -3,12 +3,8 @@
 
 from typing import Any
 
-from proxy.chat.usage import Usage, disjoint
-
-
-def _count(report: dict[str, Any], name: str) -> int:
-    value = report.get(name)
-    return value if isinstance(value, int) else 0
+from proxy.chat.usage import Usage
+from proxy.dialects.counting import count
 
 
 def read_usage(report: Any) -> Usage | None:
@@ -21,12 +17,13 @@ def read_usage(report: Any) -> Usage | None:
         return None
     if "promptTokenCount" not in report and "candidatesTokenCount" not in report:
         return None
-    thoughts = _count(report, "thoughtsTokenCount")
-    return disjoint(
-        total_input=_count(report, "promptTokenCount") + _count(report, "toolUsePromptTokenCount"),
-        cached=_count(report, "cachedContentTokenCount"),
-        total_output=_count(report, "candidatesTokenCount") + thoughts,
-        reasoning=thoughts,
+    total_input = count(report, "promptTokenCount") + count(report, "toolUsePromptTokenCount")
+    cached = min(count(report, "cachedContentTokenCount"), total_input)
+    return Usage(
+        input=total_input - cached,
+        cached_input=cached,
+        output=count(report, "candidatesTokenCount"),
+        reasoning=count(report, "thoughtsTokenCount"),
     )
 
 
