@@ -5,37 +5,19 @@ from typing import Any
 
 import orjson
 
-from proxy.chat.events import (
-    BlockStarted,
-    Event,
-    Finished,
-    FinishReason,
-    ReasoningDelta,
-    ResponseStarted,
-    TextDelta,
-    ToolArgumentsDelta,
-    UsageReported,
-)
+from proxy.chat.events import Event
 from proxy.chat.fold import Answer, Block, fold
 from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
 from proxy.dialects.faces import Start
 from proxy.dialects.openai.request import parse as parse
 from proxy.dialects.openai.request import read_request as read_request
+from proxy.dialects.openai.stream import StreamWriter, finish_reason, own, tool_call
 from proxy.dialects.openai.usage import write_usage
 from proxy.errors import GatewayError
 
-STREAM_END = b"data: [DONE]\n\n"
+Object = dict[str, Any]
 
-_FINISH_REASONS: dict[FinishReason, str] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "content_filter": "content_filter",
-    "refusal": "stop",
-    "pause": "stop",
-    "error": "stop",
-}
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -45,7 +27,7 @@ _ERROR_TYPES = {
 }
 
 
-def error_object(error: GatewayError, request_id: str) -> dict[str, Any]:
+def error_object(error: GatewayError, request_id: str) -> Object:
     """The same facts in a body and in a stream."""
     kind = _ERROR_TYPES.get(error.status)
     if kind is None:
@@ -70,116 +52,54 @@ def write_stream_error(error: GatewayError, request_id: str) -> bytes:
     return b"data: " + write_error(error, request_id) + b"\n\n"
 
 
-def _finish_reason(event: Finished) -> str:
-    own = event.extras.get("openai", {}).get("finish_reason")
-    return own or _FINISH_REASONS[event.reason]
+_FIELDS = {"text": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
 
 
-class StreamWriter:
-    """Canonical events as chunks. `include_usage` is what the caller asked for."""
-
-    content_type = "text/event-stream; charset=utf-8"
-
-    def __init__(self, request: ChatRequest, start: Start) -> None:
-        self._include_usage = request.include_usage
-        self._head: dict[str, Any] = {
-            "id": start.id,
-            "object": "chat.completion.chunk",
-            "created": start.created,
-            "model": start.model,
-        }
-        self._blocks: dict[int, tuple[int, int]] = {}
-        self._calls_of: dict[int, int] = {}
-        self._spoke: set[int] = set()
-        self._refusals: set[int] = set()
-        self._usage: Usage | None = None
-
-    def write(self, event: Event) -> bytes:
-        """The frames of one event; empty where the wire has nothing to say."""
-        match event:
-            case TextDelta():
-                choice, _ = self._blocks[event.block]
-                field = "refusal" if event.block in self._refusals else "content"
-                return self._delta(choice, {field: event.text})
-            case ReasoningDelta():
-                choice, _ = self._blocks[event.block]
-                return self._delta(choice, {"reasoning_content": event.text}) if event.text else b""
-            case ToolArgumentsDelta():
-                choice, call = self._blocks[event.block]
-                piece = {"index": call, "function": {"arguments": event.json}}
-                return self._delta(choice, {"tool_calls": [piece]})
-            case BlockStarted():
-                return self._start(event)
-            case Finished():
-                return self._chunk(event.choice, {}, _finish_reason(event))
-            case UsageReported():
-                self._usage = event.usage
-            case ResponseStarted():
-                self._head["id"] = event.id or self._head["id"]
-                self._head["model"] = event.model or self._head["model"]
-                self._head["created"] = event.created or self._head["created"]
-        return b""
-
-    def end(self) -> bytes:
-        """The last frames: usage where it was asked for, and the end marker."""
-        if not (self._include_usage and self._usage):
-            return STREAM_END
-        last = {**self._head, "choices": [], "usage": write_usage(self._usage)}
-        return b"data: " + orjson.dumps(last) + b"\n\n" + STREAM_END
-
-    def _start(self, event: BlockStarted) -> bytes:
-        call = -1
-        if event.kind == "tool_call":
-            call = self._calls_of.get(event.choice, 0)
-            self._calls_of[event.choice] = call + 1
-        elif event.kind == "refusal":
-            self._refusals.add(event.block)
-        self._blocks[event.block] = (event.choice, call)
-        if event.kind != "tool_call":
-            return b""
-        opened = {
-            "index": call,
-            "id": event.call_id or f"call_{event.block}",
-            "type": "function",
-            "function": {"name": event.name, "arguments": ""},
-        }
-        return self._delta(event.choice, {"tool_calls": [opened]})
-
-    def _delta(self, choice: int, delta: dict[str, Any]) -> bytes:
-        if choice not in self._spoke:
-            self._spoke.add(choice)
-            delta = {"role": "assistant", **delta}
-        return self._chunk(choice, delta, None)
-
-    def _chunk(self, choice: int, delta: dict[str, Any], finish: str | None) -> bytes:
-        choices = [{"index": choice, "delta": delta, "finish_reason": finish}]
-        return b"data: " + orjson.dumps({**self._head, "choices": choices}) + b"\n\n"
+def _call(message: Object, block: Block) -> None:
+    kind = own(block.extras).get("type") or "function"
+    if kind == "function_call":
+        message[kind] = {"name": block.name, "arguments": block.text or "{}"}
+        return
+    calls = message.setdefault("tool_calls", [])
+    arguments = block.text if kind == "custom" else block.text or "{}"
+    calls.append(tool_call(kind, block.call_id or f"call_{len(calls)}", block.name, arguments))
 
 
-def _message(blocks: Iterable[Block]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": None}
+def _message(blocks: Iterable[Block]) -> Object:
+    message: Object = {"role": "assistant", "content": None}
     for block in blocks:
         if block.kind == "tool_call":
-            call = {
-                "id": block.call_id or f"call_{len(message.get('tool_calls', []))}",
-                "type": "function",
-                "function": {"name": block.name, "arguments": block.text},
-            }
-            message.setdefault("tool_calls", []).append(call)
-        else:
-            field = {"text": "content", "reasoning": "reasoning_content"}.get(block.kind, "refusal")
+            _call(message, block)
+            continue
+        if field := _FIELDS.get(block.kind):
             message[field] = (message.get(field) or "") + block.text
+        for name in ("annotations", "reasoning_details"):
+            if name in own(block.extras):
+                message[name] = [*message.get(name, []), *own(block.extras)[name]]
+        if "audio" in own(block.extras):
+            message["audio"] = own(block.extras)["audio"]
     return message
 
 
-def _choices(answer: Answer) -> Iterator[dict[str, Any]]:
+def _logprobs(blocks: Iterable[Block]) -> Object:
+    """Those of all the text, in the member that a choice has only when they were asked for."""
+    found: Object = {}
+    for block in blocks:
+        for field, entries in (block.extras.get("logprobs") or {}).items():
+            found[field] = [*found.get(field, []), *entries]
+    return {"logprobs": found} if found else {}
+
+
+def _choices(answer: Answer) -> Iterator[Object]:
     indexes = {block.choice for block in answer.blocks} | answer.finishes.keys() or {0}
     for index in sorted(indexes):
         finish = answer.finishes.get(index)
+        blocks = [block for block in answer.blocks if block.choice == index]
         yield {
             "index": index,
-            "message": _message(block for block in answer.blocks if block.choice == index),
-            "finish_reason": _finish_reason(finish) if finish else "stop",
+            "message": _message(blocks),
+            **_logprobs(blocks),
+            "finish_reason": finish_reason(finish) if finish else "stop",
         }
 
 
@@ -194,6 +114,7 @@ def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> b
             "model": answer.model or start.model,
             "choices": list(_choices(answer)),
             "usage": write_usage(answer.usage or Usage()),
+            **own(answer.extras),
         }
     )
 
@@ -202,7 +123,7 @@ def stream_writer(request: ChatRequest, start: Start) -> StreamWriter:
     return StreamWriter(request, start)
 
 
-def _model(alias: str) -> dict[str, Any]:
+def _model(alias: str) -> Object:
     return {"id": alias, "object": "model", "created": 0, "owned_by": "gateway"}
 
 

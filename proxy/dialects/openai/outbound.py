@@ -1,34 +1,20 @@
 """Speaking to a provider of chat completions: requests out, answers in."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
-import orjson
 
 from proxy.chat.events import Event
 from proxy.dialects.faces import Sight
-from proxy.dialects.openai import writer
+from proxy.dialects.openai import failures, writer
+from proxy.dialects.openai.failures import error_in_answer
 from proxy.dialects.openai.reader import BodyReader, StreamReader
 from proxy.dialects.openai.shapes import Chunk, read_chunk
 from proxy.dialects.openai.splice import for_upstream
 from proxy.dialects.openai.usage import read_usage
-from proxy.errors import UpstreamError, kind_of_status
+from proxy.errors import UpstreamError
 from proxy.framing.sse import SseFramer, data_of
-
-_KINDS_BY_CODE = {
-    "context_length_exceeded": "context_window",
-    "string_above_max_length": "context_window",
-    "content_filter": "content_filter",
-    "content_policy_violation": "content_filter",
-    "rate_limit_exceeded": "rate_limit",
-    "insufficient_quota": "rate_limit",
-    "invalid_api_key": "auth",
-    "model_not_found": "not_found",
-    "server_error": "server_error",
-}
-_CONTEXT_WORDS = re.compile(r"maximum context length|context window|too many tokens", re.IGNORECASE)
 
 
 def path(model: str, *, stream: bool) -> str:
@@ -41,6 +27,7 @@ def headers(secret: str | None) -> list[tuple[str, str]]:
 
 splice = for_upstream
 write_request = writer.write_request
+read_error = failures.read_error
 new_framer = SseFramer
 
 
@@ -123,51 +110,4 @@ def read_events() -> StreamReader:
 
 def read_body(body: bytes) -> Iterator[Event]:
     """A whole answer as canonical events."""
-    return BodyReader().read(body)
-
-
-def error_in_answer(error: Any) -> UpstreamError:
-    """An error object inside a 200."""
-    fields = error if isinstance(error, dict) else {"message": str(error)}
-    code = fields.get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else None
-    kind = _KINDS_BY_CODE.get(str(code)) or _KINDS_BY_CODE.get(str(fields.get("type")))
-    return UpstreamError(
-        kind or (kind_of_status(status) if status else "server_error"),
-        str(fields.get("message") or "The upstream reported an error in its answer."),
-        upstream_status=status or 200,
-    )
-
-
-def _error_fields(body: bytes) -> Mapping[str, Any]:
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    if isinstance(fields, list) and fields:
-        fields = fields[0]
-    if not isinstance(fields, dict):
-        return {}
-    error = fields.get("error", fields)
-    return error if isinstance(error, dict) else {"message": str(error)}
-
-
-def read_error(status: int, body: bytes, *, retry_after: float | None) -> UpstreamError:
-    """The error of a status that is not 2xx (guide "Error codes"); its body may be anything."""
-    fields = _error_fields(body)
-    message = fields.get("message") or fields.get("detail")
-    message = message if isinstance(message, str) else f"The upstream answered {status}."
-    kind = kind_of_status(status)
-    if kind == "invalid_request":
-        kind = _KINDS_BY_CODE.get(str(fields.get("code")), kind)
-        if kind == "invalid_request" and _CONTEXT_WORDS.search(message):
-            kind = "context_window"
-    param = fields.get("param")
-    return UpstreamError(
-        kind,
-        message,
-        upstream_status=status,
-        body=body if fields else None,
-        param=param if isinstance(param, str) else None,
-        retry_after=retry_after,
-    )
+    return iter(BodyReader().read(body))

@@ -5,10 +5,13 @@ kind in a choice and stays open until that choice finishes: fields may interleav
 run in parallel, and the canonical grammar allows both. Compatible servers send tool calls without
 an index, whole, or with arguments as objects; a call without an index opens a new block when it
 brings a new id or name, and continues the last one otherwise.
+
+What has no canonical form stands in `extras["openai"]`: `annotations` of text, `reasoning_details`
+of reasoning, `audio` as a block of kind `other`. `extras["logprobs"]` of text has the shape of this
+dialect in every dialect.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import orjson
@@ -27,17 +30,13 @@ from proxy.chat.events import (
     ToolArgumentsDelta,
     UsageReported,
 )
+from proxy.chat.usage import Usage
+from proxy.dialects.openai.failures import error_in_answer
 from proxy.dialects.openai.shapes import Choice, Chunk, Delta, read_chunk
 from proxy.dialects.openai.usage import read_usage
 from proxy.framing.sse import data_of
 
-FINISH_REASONS: dict[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
+Events = list[Event]
 
 
 def text_of(content: Any) -> str:
@@ -56,84 +55,140 @@ def text_of(content: Any) -> str:
 class StreamReader:
     """Feed it frames; it gives the events that each brings."""
 
+    dialect: ClassVar[str] = "openai"
+    finish_reasons: ClassVar[dict[str, FinishReason]] = {
+        "stop": "stop",
+        "length": "length",
+        "tool_calls": "tool_calls",
+        "content_filter": "content_filter",
+        "error": "error",
+    }
+
     def __init__(self) -> None:
         self._started = False
         self._next_block = 0
         self._open: dict[tuple[int, str], int] = {}
         self._last_call: dict[int, str] = {}
+        self._finished: set[int] = set()
 
-    def read(self, frame: bytes) -> Iterator[Event]:
+    def read(self, frame: bytes) -> Events:
         """Raises msgspec.DecodeError for a frame whose data is no chunk."""
         data = data_of(frame)
-        if data and data != b"[DONE]":
-            yield from self.read_chunk(read_chunk(data))
+        return self.read_chunk(read_chunk(data)) if data and data != b"[DONE]" else []
 
-    def read_chunk(self, chunk: Chunk) -> Iterator[Event]:
+    def read_chunk(self, chunk: Chunk) -> Events:
         if chunk.error and not chunk.choices:
-            message = chunk.error.get("message") if isinstance(chunk.error, dict) else chunk.error
-            yield Failed(kind="server_error", message=str(message or "error"))
-            return
+            error = error_in_answer(chunk.error)
+            return [Failed(error.kind, error.message, error.upstream_status)]
+        events: Events = []
         if not self._started:
-            self._started = True
-            yield ResponseStarted(
-                id=str(chunk.id or ""),
-                model=str(chunk.model or ""),
-                created=chunk.created if isinstance(chunk.created, int) else 0,
-            )
-        for choice in chunk.choices or []:
-            yield from self._read_choice(choice)
-        usage = read_usage(chunk.usage)
-        if usage is not None:
-            yield UsageReported(usage)
+            events.append(self._start(chunk))
+        for choice in chunk.choices or ():
+            self._read_choice(choice, events)
+        if chunk.usage:
+            usage = self.usage(chunk.usage)
+            if usage is not None:
+                events.append(UsageReported(usage))
+        return events
 
-    def end(self) -> Iterator[Event]:
+    def end(self) -> Events:
         """Blocks that no finish reason closed."""
-        for block in self._open.values():
-            yield BlockEnded(block)
+        left: Events = [BlockEnded(block) for block in self._open.values()]
         self._open = {}
+        return left
 
-    def _read_choice(self, choice: Choice) -> Iterator[Event]:
+    def usage(self, report: Any) -> Usage | None:
+        return read_usage(report)
+
+    def _start(self, chunk: Chunk) -> Event:
+        self._started = True
+        said = {"system_fingerprint": chunk.system_fingerprint, "service_tier": chunk.service_tier}
+        own = {name: value for name, value in said.items() if value is not None}
+        return ResponseStarted(
+            id=str(chunk.id or ""),
+            model=str(chunk.model or ""),
+            created=chunk.created if isinstance(chunk.created, int) else 0,
+            extras={self.dialect: own} if own else {},
+        )
+
+    def _read_choice(self, choice: Choice, events: Events) -> None:
         index = choice.index if isinstance(choice.index, int) else 0
         part = choice.delta or choice.message
         if part is not None:
-            yield from self._read_delta(index, part)
+            self._read_delta(index, part, events)
+        if isinstance(choice.logprobs, dict):
+            self._read_logprobs(index, choice.logprobs, events)
         if choice.finish_reason:
-            yield from self._finish(index, str(choice.finish_reason))
+            self._finish(index, str(choice.finish_reason), events)
 
-    def _read_delta(self, choice: int, delta: Delta) -> Iterator[Event]:
+    def _read_delta(self, choice: int, delta: Delta, events: Events) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
-        if isinstance(reasoning, str) and reasoning:
-            yield from self._opened(choice, "reasoning", "reasoning")
-            yield ReasoningDelta(self._open[choice, "reasoning"], reasoning)
-        if text := text_of(delta.content):
-            yield from self._opened(choice, "text", "text")
-            yield TextDelta(self._open[choice, "text"], text)
+        details = delta.reasoning_details if isinstance(delta.reasoning_details, list) else []
+        if (isinstance(reasoning, str) and reasoning) or details:
+            block = self._block(choice, "reasoning", "reasoning", events)
+            text = reasoning if isinstance(reasoning, str) else ""
+            extras = {"openai": {"reasoning_details": details}} if details else {}
+            events.append(ReasoningDelta(block, text, extras=extras))
+        if delta.content:
+            self.read_content(choice, delta.content, events)
         if isinstance(delta.refusal, str) and delta.refusal:
-            yield from self._opened(choice, "refusal", "refusal")
-            yield TextDelta(self._open[choice, "refusal"], delta.refusal)
-        for position, call in enumerate(delta.tool_calls or []):
-            if isinstance(call, dict):
-                yield from self._read_call(choice, position, call)
+            block = self._block(choice, "refusal", "refusal", events)
+            events.append(TextDelta(block, delta.refusal))
+        if isinstance(delta.annotations, list) and delta.annotations:
+            block = self._block(choice, "text", "text", events)
+            self._note(block, {"openai": {"annotations": delta.annotations}}, events)
+        if isinstance(delta.tool_calls, list):
+            for position, call in enumerate(delta.tool_calls):
+                if isinstance(call, dict):
+                    self._read_call(choice, position, call, events)
         if isinstance(delta.function_call, dict):
-            yield from self._read_call(choice, 0, {"index": 0, "function": delta.function_call})
+            call = {"index": 0, "type": "function_call", "function": delta.function_call}
+            self._read_call(choice, 0, call, events)
+        if delta.audio:
+            self._read_other(choice, {"audio": delta.audio}, events)
 
-    def _read_call(self, choice: int, position: int, call: dict[str, Any]) -> Iterator[Event]:
-        function = call.get("function") or {}
-        extras: dict[str, Any] = {}
+    def read_content(self, choice: int, content: Any, events: Events) -> None:
+        if text := text_of(content):
+            events.append(TextDelta(self._block(choice, "text", "text", events), text))
+
+    def _read_logprobs(self, choice: int, logprobs: dict[str, Any], events: Events) -> None:
+        for field, kind in (("content", "text"), ("refusal", "refusal")):
+            if isinstance(logprobs.get(field), list) and (choice, kind) in self._open:
+                self._note(self._open[choice, kind], {"logprobs": {field: logprobs[field]}}, events)
+
+    def _note(self, block: int, extras: dict[str, Any], events: Events) -> None:
+        """Extras of the text that just came, or of none."""
+        last = events[-1] if events else None
+        if isinstance(last, TextDelta) and last.block == block and not last.extras:
+            events[-1] = TextDelta(block, last.text, extras)
+        else:
+            events.append(TextDelta(block, "", extras))
+
+    def _read_other(self, choice: int, whole: dict[str, Any], events: Events) -> None:
+        block = self._next_block
+        self._next_block += 1
+        events.append(BlockStarted(block, "other", choice, extras={self.dialect: whole}))
+        events.append(BlockEnded(block))
+
+    def _read_call(self, choice: int, position: int, call: dict[str, Any], events: Events) -> None:
+        kind, function = call.get("type"), call.get("function")
         if isinstance(call.get("custom"), dict):
-            function = {
-                "name": call["custom"].get("name"),
-                "arguments": call["custom"].get("input"),
-            }
-            extras = {"openai": {"type": "custom"}}
+            kind = "custom"
+            function = {**call["custom"], "arguments": call["custom"].get("input")}
+        if not isinstance(function, dict):
+            function = {}
         key = self._call_key(choice, position, call, function)
-        call_id, name = str(call.get("id") or ""), str(function.get("name") or "")
-        yield from self._opened(choice, key, "tool_call", call_id, name, extras)
+        block = self._open.get((choice, key))
+        if block is None:
+            call_id, name = str(call.get("id") or ""), str(function.get("name") or "")
+            own = kind in ("custom", "function_call")
+            extras = {self.dialect: {"type": kind}} if own else {}
+            block = self._block(choice, key, "tool_call", events, call_id, name, extras)
         arguments = function.get("arguments")
         if isinstance(arguments, dict | list):
             arguments = orjson.dumps(arguments).decode()
         if arguments:
-            yield ToolArgumentsDelta(self._open[choice, key], str(arguments))
+            events.append(ToolArgumentsDelta(block, str(arguments)))
 
     def _call_key(
         self, choice: int, position: int, call: dict[str, Any], function: dict[str, Any]
@@ -147,36 +202,46 @@ class StreamReader:
         self._last_call[choice] = key
         return key
 
-    def _opened(
+    def _block(
         self,
         choice: int,
         key: str,
         kind: BlockKind,
+        events: Events,
         call_id: str = "",
         name: str = "",
         extras: dict[str, Any] | None = None,
-    ) -> Iterator[Event]:
-        if (choice, key) not in self._open:
-            self._open[choice, key] = self._next_block
+    ) -> int:
+        """The block of a field, opened where it is not open yet."""
+        block = self._open.get((choice, key))
+        if block is None:
+            block = self._open[choice, key] = self._next_block
             self._next_block += 1
-            yield BlockStarted(
-                self._open[choice, key], kind, choice, call_id, name, extras=extras or {}
-            )
+            events.append(BlockStarted(block, kind, choice, call_id, name, extras=extras or {}))
+        return block
 
-    def _finish(self, choice: int, reason: str) -> Iterator[Event]:
-        blocks = [block for (owner, _), block in self._open.items() if owner == choice]
-        for block in blocks:
-            yield BlockEnded(block)
-        self._open = {key: block for key, block in self._open.items() if key[0] != choice}
-        known = FINISH_REASONS.get(reason)
-        yield Finished(
-            known or "stop", choice, extras={} if known else {"openai": {"finish_reason": reason}}
-        )
+    def _finish(self, choice: int, reason: str, events: Events) -> None:
+        """A forced tool ends with `stop` here, and with a reason of its own elsewhere; what was
+        said stays in the extras."""
+        if choice in self._finished:
+            return
+        self._finished.add(choice)
+        for owner, key in [opened for opened in self._open if opened[0] == choice]:
+            events.append(BlockEnded(self._open.pop((owner, key))))
+        known = self.finish_reasons.get(reason)
+        meant = "tool_calls" if choice in self._last_call and known in (None, "stop") else known
+        exact = meant == known
+        extras = {} if exact and known else {self.dialect: {"finish_reason": reason}}
+        events.append(Finished(meant or "stop", choice, extras=extras))
 
 
 class BodyReader:
     """A whole answer is a stream of one chunk."""
 
-    def read(self, body: bytes) -> Iterator[Event]:
+    def __init__(self, reader: type[StreamReader] = StreamReader) -> None:
+        self._reader = reader()
+
+    def read(self, body: bytes) -> Events:
         """Raises msgspec.DecodeError for a body that is no completion."""
-        return StreamReader().read_chunk(msgspec.json.decode(body, type=Chunk))
+        events = self._reader.read_chunk(msgspec.json.decode(body, type=Chunk))
+        return [*events, *self._reader.end()]

@@ -87,6 +87,8 @@ class Delta(msgspec.Struct):
     refusal: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
+    annotations: Any = None
     audio: Any = None
 
     @property
@@ -119,6 +121,8 @@ class Chunk(msgspec.Struct):
     id: Any = None
     model: Any = None
     created: Any = None
+    system_fingerprint: Any = None
+    service_tier: Any = None
 
 
 read_chunk = msgspec.json.Decoder(Chunk).decode
