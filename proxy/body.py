@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from proxy.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
+_MOST_DIGITS = 18
 READ_SECONDS = 60
 """How long a caller may take to send its body."""
 
@@ -36,8 +38,15 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
 _decode = json.JSONDecoder(
-    object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+    object_pairs_hook=_without_duplicates, parse_float=_finite, parse_constant=_no_constant
 ).decode
 
 
@@ -46,7 +55,7 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     try:
         parsed = _decode(raw.decode())
     except _DuplicateKey as duplicate:
-        name = str(duplicate)[:64]
+        name = str(duplicate)[:64].encode(errors="replace").decode()
         raise InvalidRequest(f"The body has the key {name!r} twice.", param=name) from None
     except (ValueError, RecursionError) as error:
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -64,7 +73,7 @@ def check_head(headers: dict[bytes, bytes], limit: int) -> None:
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise UnsupportedMediaType("The body must not be compressed.")
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > limit:
+    if length.isdigit() and (len(length) > _MOST_DIGITS or int(length) > limit):
         raise RequestTooLarge(f"The body is larger than {limit} bytes.")
 
 
@@ -74,9 +83,9 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise CallerGone
     body: bytes = message.get("body", b"")
+    if len(body) > limit:
+        raise RequestTooLarge(f"The body is larger than {limit} bytes.")
     if not message.get("more_body"):
-        if len(body) > limit:
-            raise RequestTooLarge(f"The body is larger than {limit} bytes.")
         return body
     try:
         async with asyncio.timeout(READ_SECONDS):
