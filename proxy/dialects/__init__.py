@@ -9,14 +9,18 @@ from proxy.dialects.gemini import inbound as gemini_inbound
 from proxy.dialects.gemini import outbound as gemini_outbound
 from proxy.dialects.openai import inbound as openai_inbound
 from proxy.dialects.openai import outbound as openai_outbound
+from proxy.dialects.responses import inbound as responses_inbound
+from proxy.dialects.responses import outbound as responses_outbound
 
 INBOUND: dict[str, Inbound] = {
     "openai": openai_inbound,
+    "responses": responses_inbound,
     "anthropic": anthropic_inbound,
     "gemini": gemini_inbound,
 }
 OUTBOUND: dict[str, Outbound] = {
     "openai": openai_outbound,
+    "responses": responses_outbound,
     "anthropic": anthropic_outbound,
     "gemini": gemini_outbound,
 }

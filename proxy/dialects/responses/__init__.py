@@ -1,0 +1,2 @@
+"""OpenAI Responses (developers.openai.com/api/reference/resources/responses), without its stored
+state: every request brings its whole input."""
