@@ -21,6 +21,7 @@ from proxy.errors import (
     AliasNotFound,
     GatewayError,
     InvalidRequest,
+    TenantSuspended,
     Unauthenticated,
     UpstreamError,
 )
@@ -78,13 +79,16 @@ async def run(
 async def authenticate(
     exchange: Exchange, worker: Worker, credentials: list[tuple[bytes, bytes]]
 ) -> None:
-    """Fills `caller`. A credential that is unknown may be newer than the snapshot."""
+    """Fills `caller`, also where it is then refused, so that the refusal is counted as its own. A
+    credential that is unknown may be newer than the snapshot."""
     token = read_token(credentials)
     try:
         exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
     except Unauthenticated:
         exchange.snapshot = await worker.store.catch_up()
         exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
+    if exchange.caller.tenant.suspended:
+        raise TenantSuspended(f"The tenant {exchange.caller.tenant.name} is suspended.")
 
 
 async def read_request(exchange: Exchange, receive: Receive) -> None:
