@@ -93,7 +93,7 @@ def fold(events: Iterable[Event]) -> Answer:
 def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
     """Extras of one dialect add up: lists are joined (citations), other values are replaced."""
     for dialect, values in more.items():
-        held = into.setdefault(dialect, {})
+        held = into[dialect] = dict(into.get(dialect, {}))  # events are not ours to change
         for name, value in values.items():
             if isinstance(value, list) and isinstance(held.get(name), list):
                 held[name] = [*held[name], *value]
