@@ -88,10 +88,10 @@ class Proxy:
             await pipeline.run(exchange, self.worker, scope["headers"], receive, reply)
             return
         try:
-            if method != "GET" and (endpoint or reading):
-                raise MethodNotAllowed(f"{method} is not for {path[:200]}.")
-            if reading is None:
+            if reading is None and endpoint is None:
                 raise NotFound(f"There is nothing at {path[:200]}.")
+            if reading is None or method != "GET":
+                raise MethodNotAllowed(f"{method} is not for {path[:200]}.")
             await pipeline.authenticate(exchange, self.worker, scope["headers"])
             query = scope["query_string"]
             body = await reads.read(exchange, reading, query, self.worker.store)
