@@ -7,6 +7,11 @@ from proxy.dialects.gemini import counting as gemini_counting
 from proxy.dialects.gemini import embeddings as gemini_embeddings
 from proxy.dialects.gemini import inbound as gemini_inbound
 from proxy.dialects.gemini import outbound as gemini_outbound
+from proxy.dialects.mistral import embeddings as mistral_embeddings
+from proxy.dialects.mistral import outbound as mistral_outbound
+from proxy.dialects.ollama import embeddings as ollama_embeddings
+from proxy.dialects.ollama import outbound as ollama_outbound
+from proxy.dialects.openai import embedder as openai_embedder
 from proxy.dialects.openai import inbound as openai_inbound
 from proxy.dialects.openai import outbound as openai_outbound
 from proxy.dialects.responses import inbound as responses_inbound
@@ -23,8 +28,13 @@ OUTBOUND: dict[str, Outbound] = {
     "responses": responses_outbound,
     "anthropic": anthropic_outbound,
     "gemini": gemini_outbound,
+    "mistral": mistral_outbound,
+    "ollama": ollama_outbound,
 }
 EMBEDDERS: dict[str, Embedder] = {
+    "openai": openai_embedder,
+    "mistral": mistral_embeddings,
+    "ollama": ollama_embeddings,
     "gemini": gemini_embeddings,
 }
 COUNTERS: dict[str, TokenCounter] = {

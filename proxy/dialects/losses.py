@@ -1,6 +1,7 @@
 """What a provider cannot take, told to the caller by name: a setting is a warning, content an
 error. Nothing is dropped silently."""
 
+from collections.abc import Container
 from typing import Any
 
 from proxy.chat.request import ChatRequest
@@ -43,15 +44,16 @@ def cannot_take(dialect: str, what: str, at: str) -> InvalidRequest:
     return InvalidRequest(f"{at}: {dialect} does not take {what}", param=at)
 
 
-def foreign_settings(request: ChatRequest, dialect: str) -> list[str]:
-    """A warning for each field that only another dialect has (`ChatRequest.extras`). A name that
-    starts with `_` is a dialect's note to itself of what it has also said canonically."""
+def foreign_settings(request: ChatRequest, dialect: str, *, but: Container[str] = ()) -> list[str]:
+    """A warning for each field that only another dialect has (`ChatRequest.extras`), `but` for what
+    this one knows too. A name that starts with `_` is a dialect's note to itself of what it has
+    also said canonically."""
     return [
         f"{name} is not supported by {dialect}"
         for owner, fields in request.extras.items()
         if owner != dialect and isinstance(fields, dict)
         for name in fields
-        if not name.startswith("_")
+        if not name.startswith("_") and name not in but
     ]
 
 

@@ -37,7 +37,7 @@ class MessageWriter:
 
     def __init__(self) -> None:
         self._written: list[Object] = []
-        self._after_results: list[tuple[Part, str]] = []
+        self._after_results: list[Part] = []
         self._losses: dict[str, None] = {}
 
     @property
@@ -55,15 +55,17 @@ class MessageWriter:
 
     def write(self, messages: Iterable[Message]) -> list[Object]:
         """Raises InvalidRequest for content that the dialect cannot take."""
+        at = "messages"
         for index, message in enumerate(messages):
-            self._write_message(message, f"messages[{index}]")
-        self._write_what_follows_results()
+            at = f"messages[{index}]"
+            self._write_message(message, at)
+        self._write_what_follows_results(at)
         return self._written
 
     def _write_message(self, message: Message, at: str) -> None:
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         if not results and message.role != "tool":
-            self._write_what_follows_results()
+            self._write_what_follows_results(at)
             write = self.assistant if message.role == "assistant" else self.spoken
             self._written.append(write(message, at))
             return
@@ -71,12 +73,11 @@ class MessageWriter:
             self._written.append(self.result(result, at))
         for part in message.parts:
             if not isinstance(part, ToolResult):
-                self._after_results.append((part, at))
+                self._after_results.append(part)
 
-    def _write_what_follows_results(self) -> None:
+    def _write_what_follows_results(self, at: str) -> None:
         if self._after_results:
-            parts = [self.part(part, at) for part, at in self._after_results]
-            self._written.append({"role": "user", "content": parts})
+            self._written.append(self.spoken(Message("user", tuple(self._after_results)), at))
             self._after_results = []
 
     def role(self, message: Message) -> str:
@@ -144,7 +145,7 @@ class MessageWriter:
             if isinstance(part, Text):
                 texts.append(part)
             else:
-                self._after_results.append((part, at))
+                self._after_results.append(part)
         content = self.content(texts, at)
         own = self.own(result.extras)
         if own.get("role") == "function":

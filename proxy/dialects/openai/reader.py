@@ -14,7 +14,6 @@ dialect in every dialect.
 from typing import Any, ClassVar
 
 import msgspec
-import orjson
 
 from proxy.chat.events import (
     BlockEnded,
@@ -34,6 +33,7 @@ from proxy.chat.usage import Usage
 from proxy.dialects.openai.failures import error_in_answer
 from proxy.dialects.openai.shapes import Choice, Chunk, Delta, read_chunk
 from proxy.dialects.openai.usage import read_usage
+from proxy.dialects.serialising import serialised
 from proxy.framing.sse import data_of
 
 Events = list[Event]
@@ -125,17 +125,17 @@ class StreamReader:
         reasoning = delta.reasoning_content or delta.reasoning
         details = delta.reasoning_details if isinstance(delta.reasoning_details, list) else []
         if (isinstance(reasoning, str) and reasoning) or details:
-            block = self._block(choice, "reasoning", "reasoning", events)
+            block = self.block(choice, "reasoning", "reasoning", events)
             text = reasoning if isinstance(reasoning, str) else ""
             extras = {"openai": {"reasoning_details": details}} if details else {}
             events.append(ReasoningDelta(block, text, extras=extras))
         if delta.content:
             self.read_content(choice, delta.content, events)
         if isinstance(delta.refusal, str) and delta.refusal:
-            block = self._block(choice, "refusal", "refusal", events)
+            block = self.block(choice, "refusal", "refusal", events)
             events.append(TextDelta(block, delta.refusal))
         if isinstance(delta.annotations, list) and delta.annotations:
-            block = self._block(choice, "text", "text", events)
+            block = self.block(choice, "text", "text", events)
             self._note(block, {"openai": {"annotations": delta.annotations}}, events)
         if isinstance(delta.tool_calls, list):
             for position, call in enumerate(delta.tool_calls):
@@ -149,7 +149,7 @@ class StreamReader:
 
     def read_content(self, choice: int, content: Any, events: Events) -> None:
         if text := text_of(content):
-            events.append(TextDelta(self._block(choice, "text", "text", events), text))
+            events.append(TextDelta(self.block(choice, "text", "text", events), text))
 
     def _read_logprobs(self, choice: int, logprobs: dict[str, Any], events: Events) -> None:
         for field, kind in (("content", "text"), ("refusal", "refusal")):
@@ -183,10 +183,10 @@ class StreamReader:
             call_id, name = str(call.get("id") or ""), str(function.get("name") or "")
             own = kind in ("custom", "function_call")
             extras = {self.dialect: {"type": kind}} if own else {}
-            block = self._block(choice, key, "tool_call", events, call_id, name, extras)
+            block = self.block(choice, key, "tool_call", events, call_id, name, extras)
         arguments = function.get("arguments")
         if isinstance(arguments, dict | list):
-            arguments = orjson.dumps(arguments).decode()
+            arguments = serialised(arguments).decode()
         if arguments:
             events.append(ToolArgumentsDelta(block, str(arguments)))
 
@@ -202,7 +202,7 @@ class StreamReader:
         self._last_call[choice] = key
         return key
 
-    def _block(
+    def block(
         self,
         choice: int,
         key: str,
@@ -230,8 +230,7 @@ class StreamReader:
             events.append(BlockEnded(self._open.pop((owner, key))))
         known = self.finish_reasons.get(reason)
         meant = "tool_calls" if choice in self._last_call and known in (None, "stop") else known
-        exact = meant == known
-        extras = {} if exact and known else {self.dialect: {"finish_reason": reason}}
+        extras = {} if reason == meant else {self.dialect: {"finish_reason": reason}}
         events.append(Finished(meant or "stop", choice, extras=extras))
 
 

@@ -3,14 +3,7 @@
 from typing import Any
 
 from proxy.chat.usage import Usage, disjoint
-
-MOST_TOKENS = 10**12
-"""What one request cannot use. A count beyond it is none: no column would hold it."""
-
-
-def _count(report: Any, name: str) -> int:
-    value = report.get(name) if isinstance(report, dict) else None
-    return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else 0
+from proxy.dialects.counting import count
 
 
 def read_usage(report: Any) -> Usage | None:
@@ -18,8 +11,9 @@ def read_usage(report: Any) -> Usage | None:
 
     `prompt_tokens` includes cached ones and `completion_tokens` reasoning ones
     (API reference, "The chat completion object"). xAI counts and bills reasoning beside them, as
-    its `total_tokens` says; DeepSeek says `prompt_cache_hit_tokens`; OpenRouter tells what was
-    written to a cache.
+    its `total_tokens` says; so does Mistral with the tokens of audio. DeepSeek says
+    `prompt_cache_hit_tokens`, Mistral `num_cached_tokens`; OpenRouter tells what was written to a
+    cache.
     """
     if not isinstance(report, dict) or not {"prompt_tokens", "completion_tokens"} & report.keys():
         return None
@@ -27,15 +21,21 @@ def read_usage(report: Any) -> Usage | None:
         report.get("prompt_tokens_details"),
         report.get("completion_tokens_details"),
     )
-    total_input = _count(report, "prompt_tokens")
-    total_output = _count(report, "completion_tokens")
-    reasoning = _count(completion, "reasoning_tokens")
-    if _count(report, "total_tokens") == total_input + total_output + reasoning:
+    total_input = count(report, "prompt_tokens")
+    total_output = count(report, "completion_tokens")
+    reasoning = count(completion, "reasoning_tokens")
+    audio = count(prompt, "audio_tokens")
+    beside = count(report, "total_tokens") - total_input - total_output
+    if beside == reasoning:
         total_output += reasoning
+    elif beside == audio:
+        total_input += audio
     return disjoint(
         total_input=total_input,
-        cached=_count(prompt, "cached_tokens") or _count(report, "prompt_cache_hit_tokens"),
-        cache_write=_count(prompt, "cache_write_tokens"),
+        cached=count(prompt, "cached_tokens")
+        or count(report, "prompt_cache_hit_tokens")
+        or count(report, "num_cached_tokens"),
+        cache_write=count(prompt, "cache_write_tokens"),
         total_output=total_output,
         reasoning=reasoning,
     )

@@ -1,0 +1,1 @@
+"""Ollama's own API (docs.ollama.com/api): chats as lines of JSON, and embeddings."""
