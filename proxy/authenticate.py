@@ -1,8 +1,8 @@
 """Credential to Caller: who asks, and which aliases that caller may use.
 
 A verified JWT is remembered under the hash of the whole token until it expires; the Caller built
-from it is remembered with the snapshot it was built from. Neither survives a revocation: the key is
-looked up in the snapshot in force each time.
+from it as long as the snapshot it was built from. Neither survives a revocation: the key, and who
+signed, are looked up in the snapshot in force each time.
 """
 
 import base64
@@ -46,8 +46,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """What a token says, once it is known to be true."""
+    """What a token says, once it is known to be true. `kid` names who signed it, if anybody did."""
 
+    kid: str
     key_id: str
     tenant: str
     scopes: frozenset[str]
@@ -96,6 +97,7 @@ def _verify(token: str, snapshot: "Snapshot", issuer: str, audience: str) -> _Cl
     except (jwt.InvalidTokenError, ValueError, TypeError) as error:
         raise Unauthenticated(f"not a token of ours: {type(error).__name__}") from None
     return _Claims(
+        kid=kid,
         key_id=str(claims["jti"]),
         tenant=str(claims["tenant_id"]),
         scopes=frozenset(str(claims["scope"]).split()),
@@ -116,7 +118,9 @@ def _key_named_by(token: str) -> str:
 
 
 def _claims_of(key: KeySnapshot) -> _Claims:
-    return _Claims(key.key_id, key.tenant, key.scopes, key.tier, key.project, key.user, key.ends_at)
+    return _Claims(
+        "", key.key_id, key.tenant, key.scopes, key.tier, key.project, key.user, key.ends_at
+    )
 
 
 def _allowed(
@@ -167,7 +171,9 @@ class Authenticator:
         self._issuer = issuer
         self._audience = audience
         self._claims: dict[bytes, _Claims] = {}
-        self._callers: dict[bytes, tuple[Snapshot, Caller]] = {}
+        self._callers: dict[bytes, Caller] = {}
+        self._snapshot: Snapshot | None = None
+        """The one that the callers were built from; older ones are let go of."""
 
     def authenticate(self, token: str, snapshot: "Snapshot") -> Caller:
         """The Caller behind a token, of a suspended tenant too. Raises Unauthenticated."""
@@ -179,12 +185,12 @@ class Authenticator:
             raise Unauthenticated("unknown key")
         if now >= key.ends_at or now >= claims.expires_at:
             raise Unauthenticated("expired or revoked key")
-        known = self._callers.get(digest)
-        if known is not None and known[0] is snapshot:
-            caller = known[1]
-        else:
+        if snapshot is not self._snapshot:
+            self._callers, self._snapshot = {}, snapshot
+        caller = self._callers.get(digest)
+        if caller is None:
             caller = _caller(claims, key, snapshot)
-            _remember(self._callers, digest, (snapshot, caller))
+            _remember(self._callers, digest, caller)
         return caller
 
     def _claims_for(self, token: str, digest: bytes, snapshot: "Snapshot") -> _Claims:
@@ -192,7 +198,7 @@ class Authenticator:
         if opaque is not None:
             return _claims_of(opaque)
         claims = self._claims.get(digest)
-        if claims is None:
+        if claims is None or claims.kid not in snapshot.keys.signers:
             if token.count(".") != 2:
                 raise Unauthenticated("unknown opaque key")
             claims = _verify(token, snapshot, self._issuer, self._audience)
