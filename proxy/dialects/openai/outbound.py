@@ -56,7 +56,7 @@ def _sight_of(chunk: Chunk) -> Sight:
             for choice in choices
             for part in (choice.delta, choice.message)
         ),
-        finished=any(choice.finish_reason for choice in choices),
+        finished=any(choice.finish for choice in choices),
         usage=usage,
         only_usage=usage is not None and not choices,
         error=error_in_answer(error) if error else None,

@@ -13,8 +13,6 @@ dialect in every dialect.
 
 from typing import Any, ClassVar
 
-import msgspec
-
 from proxy.chat.events import (
     BlockEnded,
     BlockKind,
@@ -62,6 +60,7 @@ class StreamReader:
         "tool_calls": "tool_calls",
         "content_filter": "content_filter",
         "error": "error",
+        "max_tokens": "length",
     }
 
     def __init__(self) -> None:
@@ -118,8 +117,8 @@ class StreamReader:
             self._read_delta(index, part, events)
         if isinstance(choice.logprobs, dict):
             self._read_logprobs(index, choice.logprobs, events)
-        if choice.finish_reason:
-            self._finish(index, str(choice.finish_reason), events)
+        if choice.finish_reason or choice.finish_details:
+            self.finish(index, choice.finish, events)
 
     def _read_delta(self, choice: int, delta: Delta, events: Events) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
@@ -220,10 +219,10 @@ class StreamReader:
             events.append(BlockStarted(block, kind, choice, call_id, name, extras=extras or {}))
         return block
 
-    def _finish(self, choice: int, reason: str, events: Events) -> None:
+    def finish(self, choice: int, reason: str, events: Events) -> None:
         """A forced tool ends with `stop` here, and with a reason of its own elsewhere; what was
         said stays in the extras."""
-        if choice in self._finished:
+        if choice in self._finished or not reason:
             return
         self._finished.add(choice)
         for owner, key in [opened for opened in self._open if opened[0] == choice]:
@@ -235,12 +234,17 @@ class StreamReader:
 
 
 class BodyReader:
-    """A whole answer is a stream of one chunk."""
+    """A whole answer is a stream of one chunk. That it is whole, its JSON says; so a choice which
+    gives no reason has stopped."""
 
     def __init__(self, reader: type[StreamReader] = StreamReader) -> None:
         self._reader = reader()
 
     def read(self, body: bytes) -> Events:
         """Raises msgspec.DecodeError for a body that is no completion."""
-        events = self._reader.read_chunk(msgspec.json.decode(body, type=Chunk))
-        return [*events, *self._reader.end()]
+        chunk = read_chunk(body)
+        events = self._reader.read_chunk(chunk)
+        for choice in chunk.choices or ():
+            index = choice.index if isinstance(choice.index, int) else 0
+            self._reader.finish(index, "stop", events)
+        return events

@@ -109,7 +109,15 @@ class Choice(msgspec.Struct):
     delta: Delta | None = None
     message: Delta | None = None
     finish_reason: Any = None
+    finish_details: Any = None
     logprobs: Any = None
+
+    @property
+    def finish(self) -> str:
+        """Why it stopped; older vision models say it in `finish_details`."""
+        details = self.finish_details
+        said = self.finish_reason or (details.get("type") if isinstance(details, dict) else None)
+        return str(said) if said else ""
 
 
 class Chunk(msgspec.Struct):

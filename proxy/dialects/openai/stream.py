@@ -34,7 +34,7 @@ _FINISH_REASONS: dict[FinishReason, str] = {
     "length": "length",
     "tool_calls": "tool_calls",
     "content_filter": "content_filter",
-    "refusal": "stop",
+    "refusal": "content_filter",
     "pause": "stop",
     "error": "stop",
 }
