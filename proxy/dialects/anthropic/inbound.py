@@ -17,6 +17,7 @@ from proxy.dialects.anthropic.request import read_request as read_request
 from proxy.dialects.anthropic.stream import StreamWriter
 from proxy.dialects.anthropic.usage import write_usage
 from proxy.dialects.faces import Start
+from proxy.dialects.serialising import serialised
 
 
 def stream_writer(request: ChatRequest, start: Start) -> StreamWriter:
@@ -29,7 +30,7 @@ def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> b
     blocks = [block for block in answer.blocks if block.choice == 0]
     written = [whole_block(block, number) for number, block in enumerate(blocks)]
     refused = any(block.kind == "refusal" for block in blocks)
-    return orjson.dumps(
+    return serialised(
         {
             "id": answer.id or start.id,
             "type": "message",

@@ -122,6 +122,21 @@ class Frame(msgspec.Struct):
     context_management: Any = None
 
 
-read_frame = msgspec.json.Decoder(Frame).decode
-read_answer = msgspec.json.Decoder(Answer).decode
-"""Both raise msgspec.DecodeError, also for valid JSON of another shape."""
+_decode_frame = msgspec.json.Decoder(Frame).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+def read_frame(data: bytes) -> Frame:
+    """Raises msgspec.DecodeError, also for valid JSON of another shape."""
+    try:
+        return _decode_frame(data)
+    except RecursionError:
+        raise msgspec.DecodeError("It is nested too deeply.") from None
+
+
+def read_answer(data: bytes) -> Answer:
+    """Raises msgspec.DecodeError, also for valid JSON of another shape."""
+    try:
+        return _decode_answer(data)
+    except RecursionError:
+        raise msgspec.DecodeError("It is nested too deeply.") from None

@@ -26,13 +26,14 @@ from proxy.chat.usage import Usage
 from proxy.dialects.anthropic.answer import block_of, finish_of
 from proxy.dialects.anthropic.usage import write_usage
 from proxy.dialects.faces import Start
+from proxy.dialects.serialising import serialised
 
 _NONE = -1
 _MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
 def _frame(kind: str, fields: dict[str, Any]) -> bytes:
-    data = orjson.dumps({"type": kind, **fields})
+    data = serialised({"type": kind, **fields})
     return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
 
 
@@ -76,7 +77,7 @@ class StreamWriter:
     def write(self, event: Event) -> bytes:
         """The frames of one event; empty where the wire has nothing to say."""
         if isinstance(event, TextDelta) and event.block == self._current and not event.extras:
-            return self._prefix + orjson.dumps(event.text) + b"}}\n\n" if event.text else b""
+            return self._prefix + serialised(event.text) + b"}}\n\n" if event.text else b""
         match event:
             case TextDelta() | ReasoningDelta() | ToolArgumentsDelta() | BlockStarted():
                 return self._write_in_turn(event)
@@ -161,7 +162,7 @@ class StreamWriter:
     def _write_text(self, event: TextDelta) -> bytes:
         if event.block != self._current:
             return b""
-        written = self._prefix + orjson.dumps(event.text) + b"}}\n\n" if event.text else b""
+        written = self._prefix + serialised(event.text) + b"}}\n\n" if event.text else b""
         for citation in event.extras.get("anthropic", {}).get("citations", ()):
             delta = {"type": "citations_delta", "citation": citation}
             written += _frame("content_block_delta", {"index": self._index, "delta": delta})
@@ -170,7 +171,7 @@ class StreamWriter:
     def _write_reasoning(self, event: ReasoningDelta) -> bytes:
         if event.block != self._current:
             return b""
-        written = self._prefix + orjson.dumps(event.text) + b"}}\n\n" if event.text else b""
+        written = self._prefix + serialised(event.text) + b"}}\n\n" if event.text else b""
         if event.signature:
             # A later signature replaces an earlier one, so that pieces are sent joined.
             self._signature += event.signature
@@ -182,7 +183,7 @@ class StreamWriter:
         if event.block != self._current or not event.json:
             return b""
         self._arguments.append(event.json)
-        return self._prefix + orjson.dumps(event.json) + b"}}\n\n"
+        return self._prefix + serialised(event.json) + b"}}\n\n"
 
     def _begin(self) -> bytes:
         if self._has_started:

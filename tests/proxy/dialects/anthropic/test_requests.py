@@ -369,6 +369,14 @@ def test_numbers_of_any_size_survive_in_arguments() -> None:
     assert message.parts == (call,)
 
 
+def test_arguments_survive_beside_what_is_written_the_slow_way() -> None:
+    call = ToolCall(id="a", name="f", arguments='{"a":1}')
+    huge = Tool("f", schema={"type": "object", "maximum": 10**30})
+    body = write(ask(HI, Message("assistant", (call,)), tools=(huge,)))
+    assert body["messages"][1]["content"][0]["input"] == {"a": 1}
+    assert body["tools"][0]["input_schema"]["maximum"] == 10**30
+
+
 @pytest.mark.parametrize(
     ("asked", "limit", "max_tokens"),
     [(None, None, 4096), (None, 64_000, 64_000), (100, 64_000, 100), (9_000, 8_192, 8_192)],
