@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from proxy.chat.events import BlockEnded, BlockStarted, ReasoningDelta, TextDelta
+from proxy.dialects.responses.annotations import annotations_of
 from proxy.dialects.responses.carried import CALL_FIELD, sealed
 from proxy.dialects.responses.content import OWN
 from proxy.dialects.responses.frames import Frames, delta_head
@@ -95,7 +96,6 @@ class TextPart:
         self._type = "output_text" if kind == "text" else "refusal"
         self._field = "text" if kind == "text" else "refusal"
         self._pieces: list[str] = []
-        self._logprobs: list[Any] = []
         self._part: Object = {"type": self._type, self._field: ""}
         if kind == "text":
             self._part |= {"annotations": [], "logprobs": []}
@@ -110,30 +110,42 @@ class TextPart:
         return self._frames.event("response.content_part.added", **self._place, part=self._part)
 
     def text(self, event: TextDelta) -> bytes:
+        if event.extras:
+            return self._noted_text(event)
         self._pieces.append(event.text)
-        if not event.extras or self._type == "refusal":
-            return self._frames.delta(self._head, event.text, self._no_logprobs)
+        return self._frames.delta(self._head, event.text, self._no_logprobs) if event.text else b""
+
+    def _noted_text(self, event: TextDelta) -> bytes:
+        """Text with log-probabilities, or annotations of what was said."""
+        self._pieces.append(event.text)
         logprobs = list_of(object_of(event.extras.get("logprobs")).get("content"))
-        self._logprobs += logprobs
-        given = b',"logprobs":' + orjson.dumps(logprobs)
-        return self._frames.delta(self._head, event.text, given)
+        going = b""
+        if event.text and self._type == "output_text":
+            given = b',"logprobs":' + orjson.dumps(logprobs)
+            going = self._frames.delta(self._head, event.text, given)
+        elif event.text:
+            going = self._frames.delta(self._head, event.text)
+        if self._type == "refusal":
+            return going
+        self._part["logprobs"] += logprobs
+        return going + b"".join(self._annotated(note) for note in annotations_of(event.extras))
+
+    def _annotated(self, annotation: Any) -> bytes:
+        annotations = self._part["annotations"]
+        annotations.append(annotation)
+        return self._frames.event(
+            "response.output_text.annotation.added",
+            **self._place,
+            annotation_index=len(annotations) - 1,
+            annotation=annotation,
+        )
 
     def ended(self, event: BlockEnded) -> bytes:
-        said: Object = {self._field: "".join(self._pieces)}
-        going = b""
+        text = self._part[self._field] = "".join(self._pieces)
+        said: Object = {self._field: text}
         if self._type == "output_text":
-            annotations = list_of(object_of(event.extras.get(OWN)).get("annotations"))
-            for index, annotation in enumerate(annotations):
-                going += self._frames.event(
-                    "response.output_text.annotation.added",
-                    **self._place,
-                    annotation_index=index,
-                    annotation=annotation,
-                )
-            said["logprobs"] = self._logprobs
-            self._part["annotations"] = annotations
-        self._part.update(said)
-        going += self._frames.event(f"response.{self._type}.done", **self._place, **said)
+            said["logprobs"] = self._part["logprobs"]
+        going = self._frames.event(f"response.{self._type}.done", **self._place, **said)
         going += self._frames.event("response.content_part.done", **self._place, part=self._part)
         message = self._message
         message.open_parts -= 1

@@ -24,6 +24,7 @@ from proxy.chat.events import (
     ToolArgumentsDelta,
     UsageReported,
 )
+from proxy.dialects.responses.annotations import annotation_extras
 from proxy.dialects.responses.content import OWN
 from proxy.dialects.responses.failures import error_of, is_failure
 from proxy.dialects.responses.shapes import (
@@ -215,7 +216,10 @@ class StreamReader:
         if rest:
             logprobs = None if self._said[block] else part.get("logprobs")
             events.append(TextDelta(block, rest, logprobs_of(logprobs)))
-        self._close(key, events, _own(annotations=list_of(part.get("annotations"))))
+        annotations = list_of(part.get("annotations"))
+        if annotations:
+            events.append(TextDelta(block, "", annotation_extras(annotations)))
+        self._close(key, events, {})
 
     def _message_extras(self, index: int) -> Object:
         """What identifies the message that a part belongs to."""

@@ -127,7 +127,7 @@ class StreamWriter:
 
     def _text(self, event: TextDelta) -> bytes:
         part = self._blocks.get(event.block)
-        return part.text(event) if isinstance(part, TextPart) and event.text else b""
+        return part.text(event) if isinstance(part, TextPart) else b""
 
     def _arguments(self, event: ToolArgumentsDelta) -> bytes:
         call = self._blocks.get(event.block)

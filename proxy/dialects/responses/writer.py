@@ -16,7 +16,6 @@ from proxy.chat.request import (
     Text,
     Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
 )
 from proxy.dialects.efforts import asked_effort
@@ -69,7 +68,7 @@ def _output(part: ToolResult, at: str, custom_calls: set[str]) -> Object:
     """A single plain text is written as such."""
     texts = [inner.text for inner in part.content if isinstance(inner, Text) and not inner.extras]
     output: str | list[Object] = [write_part(inner, "tool", at) for inner in part.content]
-    if len(texts) == len(part.content) <= 1:
+    if len(texts) == len(part.content) <= 1 and all(texts):
         output = "".join(texts)
     kind = "custom_tool_call_output" if part.call_id in custom_calls else "function_call_output"
     return {"type": kind, "call_id": part.call_id, "output": output, **own_of(part)}
@@ -126,7 +125,7 @@ class _Items:
         meta |= object_of(own_of(parts[0]).get("message")) if parts else {}
         only = parts[0] if len(parts) == 1 else None
         content: str | list[Object]
-        if isinstance(only, Text) and not own_of(only).keys() - {"message"}:
+        if isinstance(only, Text) and only.text and not own_of(only).keys() - {"message"}:
             content = only.text
         elif not parts:
             content = ""
@@ -177,7 +176,7 @@ def write_tool_choice(request: ChatRequest) -> str | Object | None:
     if own is not None:
         return own if isinstance(own, str | dict) else None
     choice = request.tool_choice
-    if choice is None or choice == ToolChoice(parallel=choice.parallel):
+    if choice is None:
         return None
     if choice.mode != "named":
         return choice.mode
@@ -290,9 +289,8 @@ def _settings(request: ChatRequest) -> Object:
 def _warnings(request: ChatRequest, items: _Items) -> tuple[str, ...]:
     """What was not carried. Chat completions shares some fields with this dialect."""
     settings = ("top_k", "stop", "seed", "presence_penalty", "frequency_penalty")
-    carried = {f"{name} is not supported by {OWN}" for name in (*_SHARED_WITH_CHAT, "verbosity")}
     lost = [f"{name} is not supported by {OWN}" for name in items.lost]
-    foreign = [text for text in foreign_settings(request, OWN) if text not in carried]
+    foreign = foreign_settings(request, OWN, but=(*_SHARED_WITH_CHAT, "verbosity"))
     return (*unsupported(request, OWN, *settings), *lost, *foreign)
 
 
