@@ -37,11 +37,12 @@ WORDS = st.sampled_from(
     re.findall(
         r"\w+",
         """type text thinking tool_use tool_result image document base64 url data source content
-        name id input tool_use_id is_error cache_control signature redacted_thinking role user assistant
-        system model messages tools tool_choice output_config format schema effort index delta
-        content_block message usage input_tokens output_tokens error text_delta input_json_delta
-        partial_json thinking_delta citations_delta citation stop_reason end_turn title any auto
-        respond_with_json server_tool_use media_type budget_tokens ping""",
+        name id input tool_use_id is_error cache_control signature redacted_thinking
+        role user assistant system model messages tools tool_choice output_config
+        format schema effort index delta content_block message usage input_tokens
+        output_tokens error text_delta input_json_delta partial_json thinking_delta
+        citations_delta citation stop_reason end_turn title any auto respond_with_json
+        server_tool_use media_type budget_tokens ping""",
     )
 )
 VALUES = st.recursive(
