@@ -12,8 +12,8 @@ def read_usage(report: Any) -> Usage | None:
     `prompt_tokens` includes cached ones and `completion_tokens` reasoning ones
     (API reference, "The chat completion object"). xAI counts and bills reasoning beside them, as
     its `total_tokens` says; so does Mistral with the tokens of audio. DeepSeek says
-    `prompt_cache_hit_tokens`, Mistral `num_cached_tokens`; OpenRouter tells what was written to a
-    cache.
+    `prompt_cache_hit_tokens`; OpenRouter tells what was written to a cache. Mistral's older
+    `num_cached_tokens` may exceed the prompt, and lowers no bill: it is not read.
     """
     if not isinstance(report, dict) or not {"prompt_tokens", "completion_tokens"} & report.keys():
         return None
@@ -32,9 +32,7 @@ def read_usage(report: Any) -> Usage | None:
         total_input += audio
     return disjoint(
         total_input=total_input,
-        cached=count(prompt, "cached_tokens")
-        or count(report, "prompt_cache_hit_tokens")
-        or count(report, "num_cached_tokens"),
+        cached=count(prompt, "cached_tokens") or count(report, "prompt_cache_hit_tokens"),
         cache_write=count(prompt, "cache_write_tokens"),
         total_output=total_output,
         reasoning=reasoning,
