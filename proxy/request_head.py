@@ -45,7 +45,7 @@ def read_head(exchange: Exchange) -> None:
     assert exchange.caller is not None
     exchange.project = exchange.caller.project
     if (labels := headers.get(b"x-gateway-labels")) is not None:
-        exchange.labels = _labels(labels.decode("latin-1"))
+        exchange.labels = _labels(labels.decode(errors="replace"))
     if (project := headers.get(b"x-gateway-project")) is not None and not exchange.project:
         exchange.project = project.decode("latin-1")
         if not _SLUG.match(exchange.project):

@@ -6,11 +6,13 @@ redirects not followed: only configuration says where a request goes.
 """
 
 import asyncio
+import math
 import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -133,14 +135,26 @@ def _decompressor(encoding: bytes) -> Any:
 
 def read_retry_after(milliseconds: str | None, text: str | None) -> float | None:
     """Seconds, from a number or an HTTP date; None where neither can be read."""
+    thousandths = _number(milliseconds)
+    return _number(text, or_date=True) if thousandths is None else thousandths / 1000
+
+
+def _number(text: str | None, *, or_date: bool = False) -> float | None:
+    """What is left to wait; never less than nothing, never for ever."""
+    if text is None:
+        return None
     try:
-        if milliseconds is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        if text is None:
-            return None
-        if text.strip().replace(".", "", 1).isdigit():
-            return float(text)
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        number = float(text)
+    except ValueError:
+        return _until(text) if or_date else None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _until(date: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date)
+        # Where a date says no zone it is meant in UTC (RFC 9110, section 5.6.7).
+        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
 
