@@ -3,14 +3,18 @@
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
 from proxy.chat.events import Event, Finished
 from proxy.chat.fold import Block, fold
 from proxy.chat.usage import Usage
 from proxy.dialects.faces import Start
+from proxy.dialects.gemini.carried import sealed
 from proxy.dialects.gemini.finishing import write_finish
+from proxy.dialects.gemini.logprobs import entries_of, write_logprobs
 from proxy.dialects.gemini.usage import write_usage
+from proxy.dialects.serialising import as_object, serialised
+
+Asides = dict[int, dict[str, Any]]
+"""What is said of each candidate beside its content, by its index."""
 
 
 def call_part(block: Block, number: int) -> dict[str, Any] | None:
@@ -21,11 +25,9 @@ def call_part(block: Block, number: int) -> dict[str, Any] | None:
     if block.extras.get("openai", {}).get("type") == "custom":
         arguments: Any = {"input": block.text}
     else:
-        try:
-            arguments = orjson.loads(block.text or "{}")
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(arguments, dict):
+        # Line ends in JSON are blanks, but in an event they are its end.
+        arguments = as_object(block.text.replace("\n", " ").replace("\r", " ") or "{}")
+        if arguments is None:
             return None
     call = {"id": block.call_id or f"call_{number}", "name": block.name, "args": arguments}
     return {"functionCall": call, **block.extras.get("gemini", {})}
@@ -37,9 +39,21 @@ def report(usage: Usage, extras: dict[str, Any]) -> dict[str, Any]:
     return own or write_usage(usage)
 
 
-def ending(finishes: Iterable[Finished], faults: dict[int, str]) -> dict[str, Any]:
-    """The members of an answer that say how it ended. `faults` are calls, by choice, that could
-    not be written."""
+def note_fault(asides: Asides, call: Block) -> None:
+    """A call that could not be written is told of at the end of its candidate."""
+    fault = f"The arguments of {call.name} are no object: {call.text}"
+    asides.setdefault(call.choice, {})["finishMessage"] = fault
+
+
+def note_logprobs(asides: Asides, choice: int, extras: dict[str, Any]) -> None:
+    """Log-probabilities stand beside a candidate's content, not in it."""
+    entries = entries_of(extras.get("logprobs"))
+    if entries:
+        asides.setdefault(choice, {}).setdefault("logprobs", []).extend(entries)
+
+
+def ending(finishes: Iterable[Finished], asides: Asides) -> dict[str, Any]:
+    """The members of an answer that say how it ended."""
     candidates = []
     last: dict[str, Any] = {}
     for finish in finishes:
@@ -48,10 +62,13 @@ def ending(finishes: Iterable[Finished], faults: dict[int, str]) -> dict[str, An
             last["promptFeedback"] = feedback
             continue
         members = write_finish(finish)
-        if finish.choice in faults:
-            members["finishMessage"] = faults[finish.choice]
+        aside = asides.get(finish.choice, {})
+        if "finishMessage" in aside:
+            members["finishMessage"] = aside["finishMessage"]
             if members["finishReason"] == "STOP":
                 members["finishReason"] = "MALFORMED_FUNCTION_CALL"
+        if "logprobs" in aside:
+            members.setdefault("logprobsResult", write_logprobs(aside["logprobs"]))
         candidates.append({"content": {"role": "model"}, **members, "index": finish.choice})
     if candidates:
         last["candidates"] = candidates
@@ -65,7 +82,8 @@ def _part(block: Block, number: int) -> dict[str, Any] | None:
     if block.kind == "other":
         return own or None
     if block.kind == "reasoning":
-        signed = {"thoughtSignature": block.signature} if block.signature else {}
+        signature = sealed(block.signature, block.extras)
+        signed = {"thoughtSignature": signature} if signature else {}
         return {"text": block.text, "thought": True, **signed, **own}
     return {"text": block.text, **own} if block.text or own else None
 
@@ -74,21 +92,22 @@ def write_body(events: Iterable[Event], start: Start) -> bytes:
     """A whole answer."""
     answer = fold(events)
     parts: dict[int, list[dict[str, Any]]] = {}
-    faults: dict[int, str] = {}
+    asides: Asides = {}
     for number, block in enumerate(answer.blocks, start=1):
         part = _part(block, number)
         if part is not None:
             parts.setdefault(block.choice, []).append(part)
         elif block.kind == "tool_call":
-            faults[block.choice] = f"The arguments of {block.name} are no object: {block.text}"
+            note_fault(asides, block)
+        note_logprobs(asides, block.choice, block.extras)
     finishes = dict(answer.finishes)
     for choice in parts.keys() - finishes.keys():
         finishes[choice] = Finished("stop", choice)
-    body = ending([finishes[choice] for choice in sorted(finishes)], faults)
+    body = ending([finishes[choice] for choice in sorted(finishes)], asides)
     for candidate in body.get("candidates", ()):
         if candidate["index"] in parts:
             candidate["content"]["parts"] = parts[candidate["index"]]
     body["usageMetadata"] = report(answer.usage or Usage(), answer.usage_extras)
     body["modelVersion"] = answer.model or start.model
     body["responseId"] = answer.id or start.id
-    return orjson.dumps({**body, **answer.extras.get("gemini", {})})
+    return serialised({**body, **answer.extras.get("gemini", {})})

@@ -4,7 +4,8 @@ import msgspec
 
 from proxy.chat.request import ChatRequest
 from proxy.dialects.faces import Written
-from proxy.dialects.gemini.writer import encoded, request_object
+from proxy.dialects.gemini.writer import request_object
+from proxy.dialects.serialising import serialised
 from proxy.errors import UpstreamError
 
 
@@ -23,7 +24,7 @@ def write_count(request: ChatRequest, *, model: str) -> Written:
     """The whole request is counted: instructions and tools too."""
     warnings: list[str] = []
     asked = {"model": f"models/{model}", **request_object(request, model, warnings)}
-    return Written(encoded({"generateContentRequest": asked}), tuple(warnings))
+    return Written(serialised({"generateContentRequest": asked}), tuple(warnings))
 
 
 def read_count(body: bytes) -> int:

@@ -6,8 +6,8 @@ from proxy.chat.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from proxy.chat.usage import Usage
 from proxy.dialects.faces import Written
 from proxy.dialects.gemini.usage import read_usage
-from proxy.dialects.gemini.writer import encoded
 from proxy.dialects.losses import cannot_take
+from proxy.dialects.serialising import serialised
 from proxy.errors import UpstreamError
 
 
@@ -38,7 +38,7 @@ def write_embeddings(request: EmbeddingsRequest, *, model: str) -> Written:
             raise cannot_take("gemini", "token ids", f"input[{place}]")
         content = {"parts": [{"text": text}]}
         requests.append({"model": f"models/{model}", "content": content, **size, **own})
-    return Written(encoded({"requests": requests}))
+    return Written(serialised({"requests": requests}))
 
 
 def _usage(answer: _Answer) -> Usage | None:

@@ -21,6 +21,7 @@ from proxy.chat.request import (
     ToolCall,
     ToolResult,
 )
+from proxy.dialects.gemini.carried import opened
 from proxy.dialects.gemini.shapes import Content
 from proxy.errors import InvalidRequest
 
@@ -154,8 +155,10 @@ def _text(part: Mapping[str, Any], at: str) -> Part:
     if not isinstance(text, str):
         raise InvalidRequest(f"{at}.text has a wrong type", param=f"{at}.text")
     if part.get("thought") is True:
-        signature: str = _member(part, "thoughtSignature", str, at)
-        return Reasoning(text=text, signature=signature, extras=_own(part, "text", "thought"))
+        carried = opened(_member(part, "thoughtSignature", str, at))
+        if carried is not None:
+            return Reasoning(text=text, signature=carried[0], extras=carried[1])
+        return Reasoning(text=text, extras=_own(part, "text", "thought"))
     if not text and part.get("thoughtSignature"):
         # A signature alone: of the reasoning, not of any text.
         return Reasoning(extras={"gemini": dict(part)})
@@ -180,7 +183,8 @@ def _continues(last: Part, part: Part) -> Part | None:
     """Both as one, where the second is the next piece of the first."""
     if type(last) is Text and type(part) is Text and not last.extras and not part.extras:
         return Text(text=last.text + part.text)
-    if type(last) is Reasoning and type(part) is Reasoning and not last.extras:
+    unsigned = type(last) is Reasoning and not (last.extras or last.signature)
+    if unsigned and isinstance(last, Reasoning) and isinstance(part, Reasoning):
         thought = part.extras.get("gemini", {})
         if "text" not in thought:
             return Reasoning(

@@ -28,6 +28,7 @@ from proxy.chat.events import (
 )
 from proxy.dialects.gemini.faults import failed
 from proxy.dialects.gemini.finishing import read_finish
+from proxy.dialects.gemini.logprobs import read_logprobs
 from proxy.dialects.gemini.partial_arguments import PartialArguments
 from proxy.dialects.gemini.shapes import Chunk, parts_of, read_chunk
 from proxy.dialects.gemini.usage import read_usage
@@ -51,6 +52,11 @@ def _seconds(moment: Any) -> int:
         return int(datetime.fromisoformat(moment).timestamp())
     except (TypeError, ValueError, OverflowError):
         return 0
+
+
+def _signed(signature: Any) -> dict[str, Any]:
+    """A signature of this provider, which means nothing to another."""
+    return {"gemini": {"thoughtSignature": signature}} if signature else {}
 
 
 class _Choice:
@@ -122,6 +128,9 @@ class StreamReader:
                 yield from self._read_part(index, choice, part)
         if not candidate.keys() <= _CONTENT:
             self._gather(choice, candidate)
+            logprobs = read_logprobs(candidate.get("logprobsResult"))
+            if logprobs and choice.kind == "text":
+                yield TextDelta(choice.block, "", {"logprobs": logprobs})
         reason = candidate.get("finishReason")
         if reason:
             yield from self._close(choice)
@@ -139,11 +148,10 @@ class StreamReader:
             if part.get("thought") is True:
                 if text or signature:
                     yield from self._opened(index, choice, "reasoning")
-                    yield ReasoningDelta(choice.block, text, signature=str(signature or ""))
+                    yield ReasoningDelta(choice.block, text, extras=_signed(signature))
             elif text:
                 yield from self._opened(index, choice, "text")
-                extras = {"gemini": {"thoughtSignature": signature}} if signature else {}
-                yield TextDelta(choice.block, text, extras)
+                yield TextDelta(choice.block, text, _signed(signature))
             elif signature:
                 yield from self._aside(index, part)
         elif isinstance(part.get("functionCall"), dict):

@@ -34,6 +34,7 @@ _READ_SETTINGS = frozenset(
     }
 )
 """Members of a generationConfig whose canonical form says it all."""
+_NOTED = {"thinkingConfig": "_", "responseSchema": "_", "functionCallingConfig": "_"}
 _READ_MEMBERS = frozenset(
     {"contents", "systemInstruction", "generationConfig", "tools", "toolConfig", "model"}
 )
@@ -56,20 +57,23 @@ def _tool(declared: FunctionDeclaration, given: Mapping[str, Any]) -> Tool:
     )
 
 
-def _tools(body: GenerateBody) -> tuple[tuple[Tool, ...], list[dict[str, Any]]]:
-    """Functions, and the tools that only this provider has (googleSearch, codeExecution, …)."""
+def _tools(body: GenerateBody) -> tuple[Tool, ...]:
+    """Functions first; then the tools that only this provider has (googleSearch, urlContext, …),
+    each with its `type`, by which other dialects refuse them."""
     functions: list[Tool] = []
-    others: list[dict[str, Any]] = []
+    others: list[Tool] = []
     for checked, given in zip(body.asked.tools or (), body.fields.get("tools") or (), strict=True):
         declared = checked.function_declarations or []
         functions += [
             _tool(one, fields)
             for one, fields in zip(declared, given.get("functionDeclarations") or (), strict=True)
         ]
-        rest = {name: value for name, value in given.items() if name != "functionDeclarations"}
-        if rest:
-            others.append(rest)
-    return tuple(functions), others
+        others += [
+            Tool(name=name, extras={"gemini": {"type": name, "settings": settings}})
+            for name, settings in given.items()
+            if name != "functionDeclarations"
+        ]
+    return (*functions, *others)
 
 
 def _tool_choice(body: GenerateBody) -> ToolChoice | None:
@@ -103,34 +107,26 @@ def _response_format(settings: GenerationConfig) -> ResponseFormat | None:
     return None
 
 
-def _own_settings(body: GenerateBody, response_format: ResponseFormat | None) -> dict[str, Any]:
-    """Members of the generationConfig that the canonical request does not hold exactly."""
-    given = body.fields.get("generationConfig") or {}
+def _extras(body: GenerateBody, response_format: ResponseFormat | None) -> dict[str, Any]:
+    """What only this dialect has, as it was given, by its path. With a `_`: what is also said
+    canonically, but less exactly."""
+    own = {name: value for name, value in body.fields.items() if name not in _READ_MEMBERS}
     read = _READ_SETTINGS
     if response_format is not None:
         read |= {"responseMimeType", "responseJsonSchema"}
-    return {name: value for name, value in given.items() if name not in read and value is not None}
-
-
-def _extras(
-    body: GenerateBody, tools: list[dict[str, Any]], response_format: ResponseFormat | None
-) -> dict[str, Any]:
-    """What only this dialect has, as it was given."""
-    own = {name: value for name, value in body.fields.items() if name not in _READ_MEMBERS}
-    settings = _own_settings(body, response_format)
-    if settings:
-        own["generationConfig"] = settings
-    if tools:
-        own["tools"] = tools
-    if body.fields.get("toolConfig"):
-        own["toolConfig"] = body.fields["toolConfig"]
+    for name, value in (body.fields.get("generationConfig") or {}).items():
+        if name not in read and value is not None:
+            own[f"{_NOTED.get(name, '')}generationConfig.{name}"] = value
+    for name, value in (body.fields.get("toolConfig") or {}).items():
+        own[f"{_NOTED.get(name, '')}toolConfig.{name}"] = value
+    if own.get("generationConfig.responseModalities") in (["TEXT"], []):
+        own["_generationConfig.responseModalities"] = own.pop("generationConfig.responseModalities")
     return {"gemini": own} if own else {}
 
 
 def read_request(body: GenerateBody) -> ChatRequest:
     """The canonical request. Raises InvalidRequest naming the field at fault."""
     settings = body.settings
-    tools, other_tools = _tools(body)
     response_format = _response_format(settings)
     top_k = settings.top_k
     return ChatRequest(
@@ -150,9 +146,9 @@ def read_request(body: GenerateBody) -> ChatRequest:
         frequency_penalty=settings.frequency_penalty,
         logprobs=settings.response_logprobs,
         top_logprobs=settings.logprobs,
-        tools=tools,
+        tools=_tools(body),
         tool_choice=_tool_choice(body),
         response_format=response_format,
         reasoning=read_thinking(settings.thinking_config),
-        extras=_extras(body, other_tools, response_format),
+        extras=_extras(body, response_format),
     )

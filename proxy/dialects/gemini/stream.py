@@ -23,8 +23,10 @@ from proxy.chat.events import (
 )
 from proxy.chat.fold import Block
 from proxy.dialects.faces import Start
-from proxy.dialects.gemini.answer import call_part, ending, report
+from proxy.dialects.gemini.answer import call_part, ending, note_fault, note_logprobs, report
+from proxy.dialects.gemini.carried import sealed
 from proxy.dialects.gemini.faults import error_object
+from proxy.dialects.serialising import serialised
 from proxy.errors import GatewayError
 
 
@@ -38,10 +40,12 @@ class StreamWriter:
         self._prefixes: dict[int, bytes] = {}
         """Everything of a text's frame up to the text itself, by block."""
         self._suffixes: dict[int, bytes] = {}
+        self._choices: dict[int, int] = {}
+        self._asides: dict[int, dict[str, Any]] = {}
+        """What is to be said at the end of each candidate."""
         self._calls: dict[int, Block] = {}
         self._calls_written = 0
         self._finishes: list[Finished] = []
-        self._faults: dict[int, str] = {}
         self._usage: UsageReported | None = None
 
     def write(self, event: Event) -> bytes:
@@ -70,7 +74,7 @@ class StreamWriter:
     def end(self) -> bytes:
         """The last frame: how every candidate ended, and the usage."""
         open_calls = b"".join(self._end_block(block) for block in list(self._calls))
-        last = ending(self._finishes, self._faults)
+        last = ending(self._finishes, self._asides)
         if self._usage is not None:
             last["usageMetadata"] = report(self._usage.usage, self._usage.extras)
         return open_calls + self._frame(orjson.dumps({**last, **self._names})) + self._end()
@@ -96,6 +100,11 @@ class StreamWriter:
             thought = b'"thought":true,' if event.kind == "reasoning" else b""
             self._prefixes[event.block] = before + b"{" + thought + b'"text":'
             self._suffixes[event.block] = b"}" + after
+            self._choices[event.block] = event.choice
+            if thought and event.extras:
+                signed = sealed("", event.extras)
+                part = {"text": "", "thought": True, "thoughtSignature": signed}
+                return self._part(event.choice, part) if signed else b""
         return b""
 
     def _delta(self, event: TextDelta | ReasoningDelta) -> bytes:
@@ -103,11 +112,14 @@ class StreamWriter:
         if prefix is None:
             return b""  # of a block that only another dialect has
         members = b""
-        if isinstance(event, ReasoningDelta) and event.signature:
-            members = b',"thoughtSignature":' + orjson.dumps(event.signature)
-        elif event.extras and event.extras.get("gemini"):
+        if event.extras and event.extras.get("gemini"):
             members = b"," + orjson.dumps(event.extras["gemini"])[1:-1]
-        elif not event.text:
+        elif isinstance(event, ReasoningDelta) and event.signature:
+            signature = sealed(event.signature, event.extras)
+            members = b',"thoughtSignature":' + orjson.dumps(signature)
+        elif event.extras and "logprobs" in event.extras:
+            note_logprobs(self._asides, self._choices[event.block], event.extras)
+        if not (event.text or members):
             return b""
         text = orjson.dumps(event.text)
         return self._frame(prefix + text + members + self._suffixes[event.block])
@@ -119,13 +131,13 @@ class StreamWriter:
         self._calls_written += 1
         part = call_part(call, self._calls_written)
         if part is None:
-            self._faults[call.choice] = f"The arguments of {call.name} are no object: {call.text}"
+            note_fault(self._asides, call)
             return b""
         return self._part(call.choice, part)
 
     def _part(self, choice: int, part: dict[str, Any]) -> bytes:
         before, after = self._around(choice)
-        return self._frame(before + orjson.dumps(part) + after)
+        return self._frame(before + serialised(part) + after)
 
     def _around(self, choice: int) -> tuple[bytes, bytes]:
         """What stands before and after a part of this candidate."""

@@ -5,14 +5,13 @@ import re
 from typing import Any, Literal
 
 from proxy.chat.request import ReasoningRequest
+from proxy.dialects.efforts import budget_of
 from proxy.dialects.gemini.shapes import ThinkingConfig
 
 Family = Literal["none", "budget", "level"]
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
-_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
-"""What the API's own OpenAI-compatible endpoint makes of efforts
-(ai.google.dev/gemini-api/docs/openai)."""
+_MOST, _MOST_OF_PRO = 24_576, 32_768
 _LEVELS = ("minimal", "low", "medium", "high")
 _LEAST_OF_PRO = 128
 """gemini-2.5-pro cannot stop thinking; this is the smallest budget it takes."""
@@ -65,12 +64,14 @@ def write_thinking(
 
 
 def _budget(asked: ReasoningRequest, model: str, *, off: bool) -> dict[str, Any]:
+    is_pro = "pro" in model
     if off:
-        return {"thinkingBudget": _LEAST_OF_PRO if "pro" in model else 0}
-    if asked.budget_tokens is not None:
-        return {"thinkingBudget": asked.budget_tokens}
-    if asked.effort:
-        return {"thinkingBudget": _BUDGETS.get(asked.effort, _BUDGETS["high"])}
+        return {"thinkingBudget": _LEAST_OF_PRO if is_pro else 0}
+    budget = asked.budget_tokens
+    if budget is None and asked.effort:
+        budget = budget_of(asked.effort)
+    if budget is not None:
+        return {"thinkingBudget": min(budget, _MOST_OF_PRO if is_pro else _MOST)}
     return {"thinkingBudget": -1} if asked.enabled else {}
 
 
@@ -78,7 +79,7 @@ def _level(asked: ReasoningRequest, model: str, *, off: bool) -> dict[str, Any]:
     """Levels go from `minimal` to `high`; the pro models start at `low`, the first one of them has
     no `medium`."""
     if asked.budget_tokens is not None and not off and not asked.effort:
-        return {"thinkingBudget": asked.budget_tokens}
+        return {"thinkingBudget": min(asked.budget_tokens, _MOST_OF_PRO)}
     if not off and not asked.effort:
         return {}
     level = "minimal" if off else asked.effort

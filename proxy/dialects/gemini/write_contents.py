@@ -24,6 +24,7 @@ from proxy.chat.request import (
 )
 from proxy.dialects.gemini.thinking import generation
 from proxy.dialects.losses import cannot_take
+from proxy.dialects.serialising import as_object
 from proxy.errors import InvalidRequest
 
 UNCHECKED = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
@@ -121,7 +122,8 @@ class ContentWriter:
             place = f"{at}.content[{index}]"
             if _is_whole_part(part):
                 if not _own(part):
-                    raise cannot_take("gemini", "this kind of content", place)
+                    owner = next((name for name in part.extras if name != "cache"), "nobody")
+                    raise cannot_take("gemini", f"what only {owner} has", place)
                 yield dict(_own(part))
                 continue
             if isinstance(part, ToolResult):
@@ -147,6 +149,7 @@ class ContentWriter:
 
     def _reasoning(self, part: Reasoning, at: str) -> Object:
         """A signature of another provider means nothing here; ours is among `extras`."""
+        self._warn_if(bool(part.redacted), "redacted reasoning is not supported by gemini")
         return {"text": part.text, "thought": True} if part.text or _own(part) else {}
 
     def _image(self, part: Image, at: str) -> Object:
@@ -175,9 +178,9 @@ class ContentWriter:
     def _call(self, part: ToolCall, at: str) -> Object:
         self._names[part.id] = part.name
         if part.extras.get("openai", {}).get("type") == "custom":
-            arguments: Object | None = {"input": part.arguments}
+            arguments: Any = {"input": part.arguments}
         else:
-            arguments = _object_of(part.arguments or "{}")
+            arguments = as_object(part.arguments or "{}")
         if arguments is None:
             raise InvalidRequest(f"{at}: the arguments of {part.name} are no JSON object", param=at)
         named = {"id": part.id} if part.id else {}

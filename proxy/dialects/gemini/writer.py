@@ -1,17 +1,14 @@
 """A canonical request as a generateContent body."""
 
-import json
 from typing import Any
-
-import orjson
 
 from proxy.chat.request import ChatRequest, Tool
 from proxy.dialects.faces import Written
 from proxy.dialects.gemini.schema import accepted_schema
 from proxy.dialects.gemini.thinking import write_thinking
 from proxy.dialects.gemini.write_contents import ContentWriter
-from proxy.dialects.losses import cannot_take
-from proxy.errors import InvalidRequest
+from proxy.dialects.losses import foreign_settings, refuse_foreign_tools, unsupported
+from proxy.dialects.serialising import serialised
 
 Object = dict[str, Any]
 
@@ -28,25 +25,17 @@ _SETTINGS = {
 }
 
 
-def encoded(body: Object) -> bytes:
-    """JSON, also of numbers and text that only Python can hold. Raises InvalidRequest."""
-    try:
-        return orjson.dumps(body)
-    except TypeError:
-        pass
-    try:
-        return json.dumps(body, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        raise InvalidRequest("The request holds a number that is none in JSON.") from None
-
-
-def _own(request: ChatRequest) -> Object:
+def _own(request: ChatRequest, path: str = "") -> Object:
+    """What only this dialect has under a path, as it was given."""
     own: Object = request.extras.get("gemini", {})
-    return own
+    if path:
+        named = ((name.removeprefix("_"), value) for name, value in own.items())
+        return {name[len(path) :]: value for name, value in named if name.startswith(path)}
+    return {name: value for name, value in own.items() if "." not in name}
 
 
 def _settings(request: ChatRequest, model: str, warnings: list[str]) -> Object:
-    own: Object = _own(request).get("generationConfig", {})
+    own = _own(request, "generationConfig.")
     config: Object = {
         name: value
         for field, name in _SETTINGS.items()
@@ -68,9 +57,7 @@ def _settings(request: ChatRequest, model: str, warnings: list[str]) -> Object:
     return {**config, **own}
 
 
-def _declaration(tool: Tool, at: str) -> Object:
-    if tool.extras.get("openai", {}).get("type") == "custom":
-        raise cannot_take("gemini", "custom tools", at)
+def _declaration(tool: Tool) -> Object:
     declared: Object = {"name": tool.name}
     if tool.description:
         declared["description"] = tool.description
@@ -81,16 +68,19 @@ def _declaration(tool: Tool, at: str) -> Object:
 
 
 def _tools(request: ChatRequest, warnings: list[str]) -> list[Object]:
-    tools: list[Object] = []
-    if request.tools:
-        declared = [
-            _declaration(tool, f"tools[{index}]") for index, tool in enumerate(request.tools)
-        ]
-        tools.append({"functionDeclarations": declared})
+    refuse_foreign_tools(request, "gemini")
+    declared: list[Object] = []
+    others: list[Object] = []
+    for tool in request.tools:
+        own = tool.extras.get("gemini", {})
+        if "type" in own:
+            others.append({own["type"]: own.get("settings", {})})
+        else:
+            declared.append(_declaration(tool))
     marker = "cache markers are not supported by gemini"
     if marker not in warnings and any("cache" in tool.extras for tool in request.tools):
         warnings.append(marker)
-    return [*tools, *_own(request).get("tools", ())]
+    return [*([{"functionDeclarations": declared}] if declared else ()), *others]
 
 
 def _calling(request: ChatRequest, warnings: list[str]) -> Object:
@@ -98,8 +88,8 @@ def _calling(request: ChatRequest, warnings: list[str]) -> Object:
     choice = request.tool_choice
     if choice is not None and choice.parallel is False:
         warnings.append("parallel_tool_calls is not supported by gemini")
-    if not request.tools:
-        return {}
+    if all("type" in tool.extras.get("gemini", {}) for tool in request.tools):
+        return {}  # it is about functions
     mode = choice.mode if choice is not None else "auto"
     if mode == "none":
         return {"mode": "NONE"}
@@ -119,18 +109,22 @@ def request_object(request: ChatRequest, model: str, warnings: list[str]) -> Obj
     if tools:
         body["tools"] = tools
     calling = _calling(request, warnings)
+    calling = {
+        **({"functionCallingConfig": calling} if calling else {}),
+        **_own(request, "toolConfig."),
+    }
     if calling:
-        body["toolConfig"] = {"functionCallingConfig": calling}
+        body["toolConfig"] = calling
     settings = _settings(request, model, warnings)
     if settings:
         body["generationConfig"] = settings
-    as_given = ("tools", "generationConfig")
-    body.update({name: value for name, value in _own(request).items() if name not in as_given})
-    return body
+    warnings += unsupported(request, "gemini", "user", "metadata")
+    warnings += foreign_settings(request, "gemini")
+    return {**body, **_own(request)}
 
 
 def write_request(request: ChatRequest, *, model: str, output_limit: int | None) -> Written:
     """The provider keeps to its own limit where a request has none."""
     warnings: list[str] = []
-    body = encoded(request_object(request, model, warnings))
-    return Written(body, tuple(warnings))
+    body = request_object(request, model, warnings)
+    return Written(serialised(body), tuple(warnings))
