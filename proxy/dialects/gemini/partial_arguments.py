@@ -87,10 +87,12 @@ class PartialArguments:
             if old != new:
                 break
             shared += 1
-        # The container at `shared` stays open where both ways go through it.
-        stays = shared < len(self._open) and type(self._open[shared]) is type(steps[shared])
-        text = self._close_to(shared + 1 if stays else shared)
-        if stays:
+        text = ""
+        if self._open:
+            if type(self._open[shared]) is not type(steps[shared]):
+                shared -= 1  # an object where there was a list: its name comes again
+            # The container at `shared` stays open: both ways go through it.
+            text = self._close_to(shared + 1)
             self._open.pop()
             text += self._next_member(steps[shared], self._counts.pop())
         for step in steps[len(self._open) :]:
