@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import orjson
-
 from proxy.chat.events import Event
 from proxy.chat.fold import Answer, Block, fold
 from proxy.chat.request import ChatRequest
@@ -14,6 +12,7 @@ from proxy.dialects.openai.request import parse as parse
 from proxy.dialects.openai.request import read_request as read_request
 from proxy.dialects.openai.stream import StreamWriter, finish_reason, own, tool_call
 from proxy.dialects.openai.usage import write_usage
+from proxy.dialects.serialising import serialised
 from proxy.errors import GatewayError
 
 Object = dict[str, Any]
@@ -44,7 +43,7 @@ def error_object(error: GatewayError, request_id: str) -> Object:
 
 
 def write_error(error: GatewayError, request_id: str) -> bytes:
-    return orjson.dumps(error_object(error, request_id))
+    return serialised(error_object(error, request_id))
 
 
 def write_stream_error(error: GatewayError, request_id: str) -> bytes:
@@ -106,7 +105,7 @@ def _choices(answer: Answer) -> Iterator[Object]:
 def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> bytes:
     """A whole answer."""
     answer = fold(events)
-    return orjson.dumps(
+    return serialised(
         {
             "id": answer.id or start.id,
             "object": "chat.completion",
@@ -128,8 +127,8 @@ def _model(alias: str) -> Object:
 
 
 def write_models(aliases: Iterable[tuple[str, str]]) -> bytes:
-    return orjson.dumps({"object": "list", "data": [_model(name) for name, _ in aliases]})
+    return serialised({"object": "list", "data": [_model(name) for name, _ in aliases]})
 
 
 def write_model(alias: str, description: str) -> bytes:
-    return orjson.dumps(_model(alias))
+    return serialised(_model(alias))

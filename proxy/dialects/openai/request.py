@@ -26,6 +26,7 @@ from proxy.chat.request import (
 from proxy.chat.request import Reasoning as ReasoningPart
 from proxy.dialects.checking import checked
 from proxy.dialects.openai.shapes import ChatBody, ChatMessage
+from proxy.dialects.serialising import serialised
 from proxy.errors import InvalidRequest
 
 _ROLES: Mapping[str, Role] = {
@@ -147,6 +148,13 @@ def _content(content: str | list[dict[str, Any]] | None, at: str) -> tuple[Part,
     return tuple(parts)
 
 
+def _arguments(given: Any) -> str:
+    """JSON text, which some callers send as the object that it stands for."""
+    if isinstance(given, dict | list):
+        return serialised(given).decode()
+    return str(given or "{}")
+
+
 def _tool_call(call: Mapping[str, Any], at: str) -> ToolCall:
     kind = "custom" if call.get("type") == "custom" else "function"
     called = call.get(kind)
@@ -157,7 +165,7 @@ def _tool_call(call: Mapping[str, Any], at: str) -> ToolCall:
         own["type"] = "custom"
         arguments = str(called.get("input") or "")
     else:
-        arguments = str(called.get("arguments") or "{}")
+        arguments = _arguments(called.get("arguments"))
     return ToolCall(
         id=str(call.get("id") or ""),
         name=called["name"],
@@ -173,7 +181,7 @@ def _function_call(call: Mapping[str, Any], at: str) -> ToolCall:
     return ToolCall(
         id=f"call_{call['name']}",
         name=call["name"],
-        arguments=str(call.get("arguments") or "{}"),
+        arguments=_arguments(call.get("arguments")),
         extras={"openai": {"type": "function_call"}},
     )
 

@@ -6,8 +6,6 @@ written once, when the answer says what it is called.
 
 from typing import Any
 
-import orjson
-
 from proxy.chat.events import (
     BlockEnded,
     BlockStarted,
@@ -24,6 +22,7 @@ from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
 from proxy.dialects.faces import Start
 from proxy.dialects.openai.usage import write_usage
+from proxy.dialects.serialising import serialised
 
 Object = dict[str, Any]
 
@@ -121,7 +120,7 @@ class StreamWriter:
         if not (self._include_usage and self._usage):
             return STREAM_END
         last = {**self._head, "choices": [], "usage": write_usage(self._usage)}
-        return b"data: " + orjson.dumps(last) + b"\n\n" + STREAM_END
+        return b"data: " + serialised(last) + b"\n\n" + STREAM_END
 
     def _name(self, event: ResponseStarted) -> None:
         self._head["id"] = event.id or self._head["id"]
@@ -131,7 +130,7 @@ class StreamWriter:
         self._write_surroundings()
 
     def _write_surroundings(self) -> None:
-        self._before = b"data: " + orjson.dumps(self._head)[:-1] + b',"choices":[{"index":'
+        self._before = b"data: " + serialised(self._head)[:-1] + b',"choices":[{"index":'
 
     def _start(self, event: BlockStarted) -> bytes:
         self._choices[event.block] = event.choice
@@ -180,16 +179,16 @@ class StreamWriter:
         if choice not in self._spoke:
             self._spoke.add(choice)
             delta = {"role": "assistant", **delta}
-        more = b"," + orjson.dumps(beside)[1:-1] if beside else b""
+        more = b"," + serialised(beside)[1:-1] if beside else b""
         return b'%b%d,"delta":%b%b,"finish_reason":null}]}\n\n' % (
             self._before,
             choice,
-            orjson.dumps(delta),
+            serialised(delta),
             more,
         )
 
     def _finish(self, event: Finished) -> bytes:
-        reason = orjson.dumps(finish_reason(event))
+        reason = serialised(finish_reason(event))
         delta = b"{}" if event.choice in self._spoke else b'{"role":"assistant"}'
         return b'%b%d,"delta":%b,"finish_reason":%b}]}\n\n' % (
             self._before,
