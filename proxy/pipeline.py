@@ -58,7 +58,7 @@ async def run(
     try:
         await authenticate(exchange, worker, credentials)
         await read_request(exchange, receive)
-        await choose(exchange, worker)
+        await choose(exchange, worker, credentials)
         admit(exchange, worker.store)
     except CallerGone:
         return
@@ -104,8 +104,11 @@ async def read_request(exchange: Exchange, receive: Receive) -> None:
     exchange.user = end_user(exchange.caller.user, exchange.body.end_user)
 
 
-async def choose(exchange: Exchange, worker: Worker) -> None:
-    """Fills `alias`, `choice` and `rates`. An unknown alias may be newer than the snapshot."""
+async def choose(
+    exchange: Exchange, worker: Worker, credentials: list[tuple[bytes, bytes]]
+) -> None:
+    """Fills `alias`, `choice` and `rates`. An unknown alias may be newer than the snapshot, and so
+    may the caller's leave to use it."""
     name = exchange.endpoint.alias or exchange.body.asked_model
     if not name:
         raise InvalidRequest("model is required: the alias to ask", param="model")
@@ -113,6 +116,7 @@ async def choose(exchange: Exchange, worker: Worker) -> None:
         exchange.alias = find_alias(exchange, name)
     except AliasNotFound:
         exchange.snapshot = await worker.store.catch_up()
+        await authenticate(exchange, worker, credentials)
         exchange.alias = find_alias(exchange, name)
     check_kind(exchange)
     choose_targets(exchange)

@@ -137,6 +137,7 @@ class Store:
         self._looked_at = 0.0
         self._next_look: asyncio.Task[None] | None = None
         self._failing = False
+        self._stopping = asyncio.Event()
         self.problem = "the first snapshot is being read"
         """What is wrong with the database now; empty when nothing is."""
 
@@ -171,8 +172,8 @@ class Store:
 
     async def stop(self) -> None:
         """Writes what waits, and leaves to the journal what cannot be written."""
-        for task in self._tasks:
-            task.cancel()
+        self._stopping.set()
+        # A batch on its way into the database is waited for, or its journal would stay behind.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush()
         if self._journal is not None:
@@ -208,9 +209,16 @@ class Store:
         self._looked_at = time.monotonic()
 
     async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
+        while not await self._stops_within(POLL_SECONDS):
             await self._look()
+
+    async def _stops_within(self, seconds: float) -> bool:
+        """Sleeps, but not beyond the end."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._stopping.wait()
+        except TimeoutError:
+            return False
 
     async def catch_up(self) -> Snapshot:
         """The snapshot after a look that began after this call: what its caller has just created is
@@ -274,8 +282,7 @@ class Store:
 
     async def _write_in_turn(self) -> None:
         recovered_at = time.monotonic()
-        while True:
-            await asyncio.sleep(WRITE_SECONDS)
+        while not await self._stops_within(WRITE_SECONDS):
             await self._flush()
             if time.monotonic() - recovered_at >= RECOVER_SECONDS:
                 await self._recover()

@@ -99,6 +99,21 @@ def _tenants() -> Document:
     }
 
 
+def small_configuration(upstream: FakeUpstream) -> Document:
+    """For a gateway that is changed, killed and stopped."""
+    names = ("first", "second")
+    return {
+        "version": 1,
+        "providers": {name: provider(upstream.url(name)) for name in names},
+        "models": {
+            f"{name}-model": {"provider": name, "upstream": f"gpt-{name}"} for name in names
+        },
+        "price_books": books(**{f"{name}-model": FIRST_COST for name in names}),
+        "aliases": {"pro": alias("first-model"), "safe": alias("first-model", "second-model")},
+        "tenants": {name: {"price_book": "standard"} for name in ("acme", "globex")},
+    }
+
+
 def configuration(upstream: FakeUpstream, *, refused: str, unreachable: str) -> Document:
     """`refused` and `unreachable` are base URLs where nobody listens, and where nobody answers."""
     names = [*NAMES, "unpriced"]

@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cut_line import Line
 from tests.fake_upstream import FakeUpstream
 from tests.gateway_process import GatewayProcess, IssuedKey
 from tests.private_services import free_port
-from tests.proxy.configuration import configuration
+from tests.proxy.configuration import configuration, small_configuration
 
 HELLO = {"role": "user", "content": "Say hello, please."}
 Issue = Callable[..., IssuedKey]
@@ -58,6 +59,27 @@ def gateway(
         folder: Path = tmp_path_factory.mktemp("gateway")
         with GatewayProcess(folder, configuration=document) as process:
             yield process
+
+
+@pytest.fixture(scope="session")
+def line() -> Iterator[Line]:
+    """What lies between `mortal` and its database, where that is a server."""
+    with Line() as line:
+        yield line
+
+
+@pytest.fixture(scope="session")
+def mortal(
+    upstream_server: FakeUpstream, line: Line, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway to be changed, stopped and killed. Each test leaves it running, configured as it
+    was."""
+    with GatewayProcess(
+        tmp_path_factory.mktemp("mortal"),
+        configuration=small_configuration(upstream_server),
+        through=line.to,
+    ) as process:
+        yield process
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -22,44 +21,11 @@ from tests.fake_upstream import (
     words,
 )
 from tests.gateway_process import GatewayProcess, IssuedKey, eventually
-from tests.proxy.configuration import FIRST_COST, alias, books, provider
 from tests.proxy.conftest import ask, calling
 
 STREAMS = 50
 LENGTH = 40
 """Frames of the longest stream."""
-
-
-@pytest.fixture(scope="module")
-def upstream_server() -> Iterator[FakeUpstream]:
-    with FakeUpstream() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def mortal(
-    upstream_server: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
-    """A gateway of these tests' own, to be killed."""
-    document = {
-        "version": 1,
-        "providers": {
-            "first": provider(upstream_server.url("first")),
-            "second": provider(upstream_server.url("second")),
-        },
-        "models": {
-            "first-model": {"provider": "first", "upstream": "gpt-first"},
-            "second-model": {"provider": "second", "upstream": "gpt-second"},
-        },
-        "price_books": books(**{"first-model": FIRST_COST, "second-model": FIRST_COST}),
-        "aliases": {
-            "pro": alias("first-model"),
-            "safe": alias("first-model", "second-model"),
-        },
-        "tenants": {"acme": {"price_book": "standard"}, "globex": {"price_book": "standard"}},
-    }
-    with GatewayProcess(tmp_path_factory.mktemp("mortal"), configuration=document) as process:
-        yield process
 
 
 def _paced(wire: Wire) -> None:
@@ -132,7 +98,7 @@ def test_every_answer_that_arrived_whole_has_its_record_and_none_twice(
     assert left
 
     mortal.start()
-    records = mortal.wait_for_records(STREAMS, within=10, tenant="acme")
+    records = mortal.wait_for_records(STREAMS, within=10, key_id=key.key_id)
     by_request = Counter(record["request_id"] for record in records)
     assert by_request == {f"caller-{number}": 1 for number in range(STREAMS)}
     outcomes = {record["record_id"]: record for record in records}
@@ -157,7 +123,7 @@ def test_every_answer_that_arrived_whole_has_its_record_and_none_twice(
     mortal.kill()
     mortal.start()
     time.sleep(0.5)
-    again = mortal.records(tenant="acme")
+    again = mortal.records(key_id=key.key_id)
     assert sorted(again, key=_id) == sorted(records, key=_id)
     assert not _journals(mortal) & left
 
@@ -170,6 +136,7 @@ def _id(record: dict[str, object]) -> str:
 class Crash:
     """What was under way when the process died, by record id; what was left in the spool."""
 
+    key_id: str
     answered: str
     stuck: str
     fallen_back: str
@@ -187,7 +154,8 @@ def crash(mortal: GatewayProcess, upstream_server: FakeUpstream) -> Crash:
     """A process that died in the middle of several things, and was started again."""
     upstream_server.reset()
     with ExitStack() as stack:
-        caller = stack.enter_context(calling(mortal, mortal.issue_key("globex")))
+        key = mortal.issue_key("globex")
+        caller = stack.enter_context(calling(mortal, key))
 
         def streamed(path: str) -> str:
             opened = caller.stream("POST", path, json=ask(stream=True))
@@ -205,7 +173,8 @@ def crash(mortal: GatewayProcess, upstream_server: FakeUpstream) -> Crash:
         with journal.open("ab") as lines:
             lines.write(b'[true,["a line cut sh')
     mortal.start()
-    return Crash(answered, stuck, fallen_back, {journal.name for journal in journals})
+    left = {journal.name for journal in journals}
+    return Crash(key.key_id, answered, stuck, fallen_back, left)
 
 
 class TestAfterACrash:
@@ -230,7 +199,7 @@ class TestAfterACrash:
         assert (first["provider"], first["error_kind"]) == ("first", "server_error")
 
     def test_nothing_else_is_recorded(self, mortal: GatewayProcess, crash: Crash) -> None:
-        records = mortal.wait_for_records(3, tenant="globex")
+        records = mortal.wait_for_records(3, key_id=crash.key_id)
         assert {record["record_id"] for record in records} == {
             *(crash.answered, crash.stuck, crash.fallen_back)
         }
