@@ -4,6 +4,7 @@ from typing import Any
 
 from proxy.chat.events import BlockStarted, Finished, FinishReason
 from proxy.chat.fold import Block
+from proxy.dialects.carrying import CALL_FIELD, MARK, sealed
 from proxy.dialects.serialising import as_object
 
 _STOP_REASONS: dict[FinishReason, str] = {
@@ -17,6 +18,19 @@ _STOP_REASONS: dict[FinishReason, str] = {
 }
 
 
+def foreign(extras: dict[str, Any]) -> dict[str, Any]:
+    """What other providers want back."""
+    return {owner: own for owner, own in extras.items() if owner != "anthropic"}
+
+
+def signature_of(signature: str, extras: dict[str, Any]) -> str:
+    """The signature of a thinking block: the provider's own, or one of ours that holds another's,
+    so that a provider is never shown what it has not signed."""
+    if "anthropic" in extras:
+        return signature
+    return sealed(signature, foreign(extras)) or MARK
+
+
 def block_of(started: BlockStarted | Block, *, number: int = 0) -> dict[str, Any] | None:
     """A content block as it starts: empty, with what only this dialect has. None for a block that
     has no form in this dialect."""
@@ -24,14 +38,16 @@ def block_of(started: BlockStarted | Block, *, number: int = 0) -> dict[str, Any
     match started.kind:
         case "text" | "refusal":
             return {"type": "text", "text": "", **own}
-        case "reasoning" if own.get("redacted") is not None:
-            return {"type": "redacted_thinking", "data": own["redacted"]}
+        case "reasoning" if own.get("type") == "redacted_thinking":
+            return dict(own)
         case "reasoning":
             return {"type": "thinking", "thinking": "", "signature": ""}
         case "tool_call":
             number = started.block if isinstance(started, BlockStarted) else number
             call_id = started.call_id or f"toolu_{number}"
-            return {"type": "tool_use", "id": call_id, "name": started.name, "input": {}, **own}
+            written = {"type": "tool_use", "id": call_id, "name": started.name, "input": {}, **own}
+            carried = sealed("", foreign(started.extras))
+            return {**written, CALL_FIELD: carried} if carried else written
     return dict(own) if own else None
 
 
@@ -44,7 +60,8 @@ def whole_block(block: Block, number: int) -> dict[str, Any] | None:
         case "text":
             written["text"] = block.text
         case "thinking":
-            written |= {"thinking": block.text, "signature": block.signature}
+            signature = signature_of(block.signature, block.extras)
+            written |= {"thinking": block.text, "signature": signature}
         case "tool_use":
             given = as_object(block.text or "{}")
             # Arguments that are no JSON, cut off by the limit: better shown than lost.

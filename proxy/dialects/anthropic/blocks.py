@@ -25,7 +25,7 @@ Block = dict[str, Any]
 
 _ID_SIGNS = re.compile(r"[^a-zA-Z0-9_-]")
 _ROLES = {"system": "system", "assistant": "assistant"}
-_UNSIGNED = "reasoning without a signature is not supported by anthropic"
+_UNSIGNED = "reasoning that anthropic has not signed is not supported by it"
 
 
 class CallIds:
@@ -170,9 +170,10 @@ class Writer:
 
     def _write_reasoning(self, part: Reasoning, at: str) -> Block | None:
         """Thinking that this provider has not signed is refused by it."""
-        if part.redacted:
-            return {"type": "redacted_thinking", "data": part.redacted}
-        if part.signature:
+        own = part.extras.get("anthropic")
+        if own and own.get("data"):
+            return {"type": "redacted_thinking", "data": own["data"]}
+        if own and part.signature:
             return {"type": "thinking", "thinking": part.text, "signature": part.signature}
         self._warn(_UNSIGNED)
         return None

@@ -9,18 +9,19 @@ from proxy.chat.events import Event
 from proxy.dialects.anthropic.errors import error_in_answer
 from proxy.dialects.anthropic.errors import read_error as read_error
 from proxy.dialects.anthropic.reader import StreamReader
-from proxy.dialects.anthropic.shapes import Frame, MessagesBody, read_answer, read_frame
+from proxy.dialects.anthropic.shapes import Frame, read_answer, read_frame
+from proxy.dialects.anthropic.splice import for_upstream
 from proxy.dialects.anthropic.usage import read_usage, replaced
 from proxy.dialects.anthropic.writer import write_count as write_count
 from proxy.dialects.anthropic.writer import write_request as write_request
 from proxy.dialects.faces import Sight
-from proxy.dialects.splicing import ask_for_model
 from proxy.errors import UpstreamError
 from proxy.framing.sse import SseFramer, data_of
 
 VERSION = "2023-06-01"
 """Docs, "Versions": the only one that there is."""
 
+splice = for_upstream
 new_framer = SseFramer
 
 _NOTHING = Sight()
@@ -40,11 +41,6 @@ def count_path(model: str) -> str:
 def headers(secret: str | None) -> list[tuple[str, str]]:
     version = ("anthropic-version", VERSION)
     return [("x-api-key", secret), version] if secret else [version]
-
-
-def splice(raw: bytes, body: MessagesBody, model: str) -> tuple[bytes, bool]:
-    """Usage comes unasked."""
-    return ask_for_model(raw, body.model, model), False
 
 
 def is_notable(passing: bytes) -> bool:

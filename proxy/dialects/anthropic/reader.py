@@ -25,7 +25,14 @@ from proxy.chat.events import (
     UsageReported,
 )
 from proxy.dialects.anthropic.errors import error_in_answer
-from proxy.dialects.anthropic.shapes import Answer, Delta, Frame, read_answer, read_frame
+from proxy.dialects.anthropic.shapes import (
+    CALL_FIELDS,
+    Answer,
+    Delta,
+    Frame,
+    read_answer,
+    read_frame,
+)
 from proxy.dialects.anthropic.structured import TOOL
 from proxy.dialects.anthropic.usage import read_usage, replaced, usage_extras
 from proxy.dialects.serialising import serialised
@@ -141,12 +148,12 @@ class StreamReader:
             if isinstance(block.get("text"), str) and block["text"]:
                 yield TextDelta(index, block["text"])
         elif kind == "thinking":
-            yield BlockStarted(index, "reasoning")
+            yield BlockStarted(index, "reasoning", extras={"anthropic": {"type": kind}})
             text, signature = block.get("thinking"), block.get("signature")
             if text or signature:
                 yield ReasoningDelta(index, str(text or ""), str(signature or ""))
         elif kind == "redacted_thinking":
-            redacted = {"redacted": block.get("data")}
+            redacted = {"type": kind, "data": str(block.get("data") or "")}
             yield BlockStarted(index, "reasoning", extras={"anthropic": redacted})
         elif kind == "tool_use" and block.get("name") == TOOL:
             opened.kind, self._answered_by_tool = "answer", True
@@ -158,15 +165,15 @@ class StreamReader:
                 "tool_call",
                 call_id=str(block.get("id") or ""),
                 name=str(block.get("name") or ""),
-                extras=_kept(block, "caller", "toolset_name"),
+                extras=_kept(block, *CALL_FIELDS),
             )
 
     def _delta(self, index: int, delta: Delta) -> Iterable[Event]:
         opened = self._open.get(index)
         if opened is not None and opened.kind == "text" and isinstance(delta.text, str):
             return (TextDelta(index, delta.text),) if delta.text else ()
-        if opened is None and delta.type in _UNANNOUNCED:
-            start = list(self._start_block(index, {"type": _UNANNOUNCED[delta.type]}))
+        if opened is None and str(delta.type) in _UNANNOUNCED:
+            start = list(self._start_block(index, {"type": _UNANNOUNCED[str(delta.type)]}))
             return [*start, *self._delta(index, delta)]
         return self._other_delta(opened, index, delta) if opened else ()
 

@@ -24,7 +24,8 @@ from proxy.chat.request import (
     ToolMode,
     ToolResult,
 )
-from proxy.dialects.anthropic.shapes import OWN_FIELDS, MessageParam, MessagesBody
+from proxy.dialects.anthropic.shapes import CALL_FIELDS, OWN_FIELDS, MessageParam, MessagesBody
+from proxy.dialects.carrying import CALL_FIELD, opened
 from proxy.dialects.checking import checked
 from proxy.dialects.serialising import serialised
 from proxy.errors import InvalidRequest
@@ -115,11 +116,13 @@ def _tool_use(block: Block, at: str) -> Part:
     given = block.get("input")
     if given is not None and not isinstance(given, dict):
         raise InvalidRequest(f"{at}.input is an object", param=f"{at}.input")
+    extras = _extras(block, *CALL_FIELDS)
+    carried = opened(str(block.get(CALL_FIELD) or ""))
     return ToolCall(
         id=_string(block, "id", at),
         name=_string(block, "name", at),
         arguments=serialised(given or {}).decode(),
-        extras=_extras(block, "caller", "toolset_name"),
+        extras={**carried[1], **extras} if carried else extras,
     )
 
 
@@ -133,12 +136,19 @@ def _tool_result(block: Block, at: str) -> Part:
 
 
 def _thinking(block: Block, at: str) -> Part:
-    signature = str(block.get("signature") or "")
-    return Reasoning(text=_string(block, "thinking", at), signature=signature)
+    """Extras of this dialect say that the thought is its own; others travel in the signature."""
+    text, signature = _string(block, "thinking", at), str(block.get("signature") or "")
+    carried = opened(signature)
+    if carried is not None:
+        return Reasoning(text=text, signature=carried[0], extras=carried[1])
+    own = {"anthropic": {"type": "thinking"}} if signature else {}
+    return Reasoning(text=text, signature=signature, extras=own)
 
 
 def _redacted_thinking(block: Block, at: str) -> Part:
-    return Reasoning(redacted=_string(block, "data", at))
+    data = _string(block, "data", at)
+    own = {"type": "redacted_thinking", "data": data}
+    return Reasoning(redacted=data, extras={"anthropic": own})
 
 
 _PARTS: Mapping[str, Callable[[Block, str], Part]] = {

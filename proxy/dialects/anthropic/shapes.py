@@ -22,6 +22,8 @@ OWN_FIELDS = (
     "speed",
 )
 """Fields that no other dialect has."""
+CALL_FIELDS = ("caller", "toolset_name")
+"""Those of a tool call."""
 
 
 class MessageParam(msgspec.Struct):

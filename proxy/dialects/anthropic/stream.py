@@ -23,7 +23,7 @@ from proxy.chat.events import (
     UsageReported,
 )
 from proxy.chat.usage import Usage
-from proxy.dialects.anthropic.answer import block_of, finish_of
+from proxy.dialects.anthropic.answer import block_of, finish_of, signature_of
 from proxy.dialects.anthropic.usage import write_usage
 from proxy.dialects.faces import Start
 from proxy.dialects.serialising import serialised
@@ -72,6 +72,7 @@ class StreamWriter:
         self._prefix = b""
         self._arguments: list[str] = []
         self._signature = ""
+        self._extras: dict[str, Any] = {}
         self._waiting: list[Event] = []
 
     def write(self, event: Event) -> bytes:
@@ -149,8 +150,9 @@ class StreamWriter:
                 self._blocks[event.block] = event
                 self._refused = self._refused or event.kind == "refusal"
                 return self._open(event)
-            case BlockEnded():
-                return self._close() if event.block == self._current else b""
+            case BlockEnded() if event.block == self._current:
+                self._merge(event.extras)
+                return self._close()
             case TextDelta():
                 return self._reopen(event.block) + self._write_text(event)
             case ReasoningDelta():
@@ -171,13 +173,25 @@ class StreamWriter:
     def _write_reasoning(self, event: ReasoningDelta) -> bytes:
         if event.block != self._current:
             return b""
-        written = self._prefix + serialised(event.text) + b"}}\n\n" if event.text else b""
-        if event.signature:
-            # A later signature replaces an earlier one, so that pieces are sent joined.
-            self._signature += event.signature
-            delta = {"type": "signature_delta", "signature": self._signature}
-            written += _frame("content_block_delta", {"index": self._index, "delta": delta})
-        return written
+        self._signature += event.signature
+        self._merge(event.extras)
+        return self._prefix + serialised(event.text) + b"}}\n\n" if event.text else b""
+
+    def _merge(self, extras: dict[str, Any]) -> None:
+        for owner, own in extras.items():
+            self._extras[owner] = {**self._extras.get(owner, {}), **own}
+
+    def _sign(self) -> bytes:
+        """The signature is the last that a thinking block says, and is said at once (docs,
+        "Streaming messages")."""
+        started = self._blocks[self._current]
+        if started.kind != "reasoning" or "data" in self._extras.get("anthropic", {}):
+            return b""
+        delta = {
+            "type": "signature_delta",
+            "signature": signature_of(self._signature, self._extras),
+        }
+        return _frame("content_block_delta", {"index": self._index, "delta": delta})
 
     def _write_arguments(self, event: ToolArgumentsDelta) -> bytes:
         if event.block != self._current or not event.json:
@@ -209,7 +223,8 @@ class StreamWriter:
         before = self._close() + self._begin()
         self._current = started.block
         self._index += 1
-        self._arguments, self._signature = [], ""
+        self._arguments, self._signature, self._extras = [], "", {}
+        self._merge(started.extras)
         if started.kind in _DELTAS:
             self._prefix = _delta_prefix(self._index, *_DELTAS[started.kind])
         fields = {"index": self._index, "content_block": block}
@@ -225,8 +240,9 @@ class StreamWriter:
     def _close(self) -> bytes:
         if self._current == _NONE:
             return b""
+        signed = self._sign()
         self._current = _NONE
-        return _frame("content_block_stop", {"index": self._index})
+        return signed + _frame("content_block_stop", {"index": self._index})
 
 
 def _block(event: Event) -> int:

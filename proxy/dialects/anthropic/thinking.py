@@ -11,17 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.chat.request import ChatRequest, Message, Reasoning, ToolCall
+from proxy.dialects.efforts import asked_effort, budget_of
 
 _VERSION = re.compile(r"claude-(?:[a-z]+-)*(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _MIN_BUDGET = 1024
-_BUDGETS = {
-    "minimal": 1024,
-    "low": 2048,
-    "medium": 8192,
-    "high": 16384,
-    "xhigh": 32768,
-    "max": 32768,
-}
 _EFFORTS = {"minimal": "low"}
 _NOT_WITH = "reasoning is not supported by anthropic together with"
 
@@ -69,12 +62,10 @@ def write_thinking(
 def _effort(request: ChatRequest, version: tuple[int, int]) -> str:
     asked = request.reasoning
     assert asked is not None
-    if not asked.effort and asked.budget_tokens is not None:
-        within = [word for word, budget in _BUDGETS.items() if budget >= asked.budget_tokens]
-        return _EFFORTS.get(within[0], within[0]) if within else "high"
-    if asked.effort == "xhigh" and version < (4, 7):
+    effort = asked_effort(asked)
+    if effort == "xhigh" and version < (4, 7):
         return "high"
-    return _EFFORTS.get(asked.effort, asked.effort)
+    return _EFFORTS.get(effort, effort)
 
 
 def _budgeted(request: ChatRequest, max_tokens: int, shown: dict[str, str]) -> Thinking:
@@ -88,7 +79,7 @@ def _budgeted(request: ChatRequest, max_tokens: int, shown: dict[str, str]) -> T
     wanted = asked.budget_tokens
     if wanted is None:
         # An effort leaves room for the answer; a budget is the caller's own choice.
-        wanted = min(_BUDGETS.get(asked.effort, _BUDGETS["medium"]), max_tokens * 3 // 4)
+        wanted = min(budget_of(asked.effort), max_tokens * 3 // 4)
     budget = min(max(wanted, _MIN_BUDGET), max_tokens - 1)
     if budget < _MIN_BUDGET:
         return Thinking(warnings=(f"{_NOT_WITH} max_output_tokens of {max_tokens}",))
@@ -105,8 +96,7 @@ def _may_think(messages: tuple[Message, ...]) -> bool:
             return True
         calls = any(isinstance(part, ToolCall) for part in message.parts)
         thought = any(
-            isinstance(part, Reasoning) and (part.signature or part.redacted)
-            for part in message.parts
+            isinstance(part, Reasoning) and "anthropic" in part.extras for part in message.parts
         )
         if calls and not thought:
             return False

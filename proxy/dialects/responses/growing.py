@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from proxy.chat.events import BlockEnded, BlockStarted, ReasoningDelta, TextDelta
+from proxy.dialects.carrying import CALL_FIELD, sealed
 from proxy.dialects.responses.annotations import annotations_of
-from proxy.dialects.responses.carried import CALL_FIELD, sealed
 from proxy.dialects.responses.content import OWN
 from proxy.dialects.responses.frames import Frames, delta_head
 from proxy.dialects.responses.shapes import Object, list_of, object_of, text_of

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from proxy.chat.request import Message, Part, Reasoning, Role, ToolCall, ToolResult
-from proxy.dialects.responses.carried import CALL_FIELD, opened
+from proxy.dialects.carrying import CALL_FIELD, opened
 from proxy.dialects.responses.content import OWN, read_content
 from proxy.dialects.responses.shapes import Object, list_of, object_of, text_of
 from proxy.errors import InvalidRequest

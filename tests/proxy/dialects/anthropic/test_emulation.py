@@ -100,7 +100,8 @@ def test_a_budget_and_a_forced_tool_do_not_go_together() -> None:
 @pytest.mark.parametrize(("signature", "thinks"), [("", False), ("c2ln", True)])
 def test_a_turn_goes_on_thinking_only_from_signed_thoughts(signature: str, thinks: bool) -> None:
     call = ToolCall(id="a", name="weather", arguments="{}")
-    thought = Reasoning(text="hm", signature=signature)
+    own = {"anthropic": {"type": "thinking"}} if signature else {}
+    thought = Reasoning(text="hm", signature=signature, extras=own)
     body, warnings = write(
         "claude-haiku-4-5",
         HI,
@@ -113,7 +114,7 @@ def test_a_turn_goes_on_thinking_only_from_signed_thoughts(signature: str, think
     assert [block["type"] for block in body["messages"][1]["content"]] == (
         ["thinking", "tool_use"] if thinks else ["tool_use"]
     )
-    unsigned = "reasoning without a signature is not supported by anthropic"
+    unsigned = "reasoning that anthropic has not signed is not supported by it"
     assert (unsigned in warnings) == (not thinks)
 
 

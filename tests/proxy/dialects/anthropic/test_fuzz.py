@@ -219,7 +219,8 @@ def answers(draw: st.DrawFn) -> list[Event]:
             events.append(BlockStarted(block, "text"))
             events += [TextDelta(block, piece) for piece in draw(PIECES)]
         else:
-            events.append(BlockStarted(block, "reasoning"))
+            own = {"anthropic": {"type": "thinking"}}
+            events.append(BlockStarted(block, "reasoning", extras=own))
             events += [ReasoningDelta(block, piece) for piece in draw(PIECES)]
             events.append(ReasoningDelta(block, signature=draw(st.text(min_size=1, max_size=5))))
         events.append(BlockEnded(block))

@@ -5,6 +5,13 @@ from typing import Any
 
 import pytest
 
+from proxy.chat.events import (
+    BlockEnded,
+    BlockStarted,
+    Finished,
+    ReasoningDelta,
+    ToolArgumentsDelta,
+)
 from proxy.chat.request import (
     Audio,
     ChatRequest,
@@ -22,8 +29,9 @@ from proxy.chat.request import (
     ToolResult,
 )
 from proxy.dialects.anthropic import inbound, outbound
-from proxy.dialects.faces import Written
+from proxy.dialects.faces import Start, Written
 from proxy.errors import InvalidRequest
+from tests.proxy.dialects.anthropic import sdk
 
 EPHEMERAL = {"type": "ephemeral", "ttl": "1h"}
 HI = Message("user", (Text(text="hi"),))
@@ -141,13 +149,16 @@ BLOCKS = [
         "assistant",
         {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
         "assistant",
-        Reasoning(text="hm", signature="c2ln"),
+        Reasoning(text="hm", signature="c2ln", extras={"anthropic": {"type": "thinking"}}),
     ),
     (
         "assistant",
         {"type": "redacted_thinking", "data": "ZW5j"},
         "assistant",
-        Reasoning(redacted="ZW5j"),
+        Reasoning(
+            redacted="ZW5j",
+            extras={"anthropic": {"type": "redacted_thinking", "data": "ZW5j"}},
+        ),
     ),
     (
         "assistant",
@@ -491,6 +502,43 @@ def test_the_callers_bytes_stay_but_for_the_model() -> None:
     body = inbound.parse(json.loads(raw))
     expected = (raw.replace(b'"pro"', b'"claude-x"'), False)
     assert outbound.splice(raw, body, "claude-x") == expected
+
+
+FOREIGN = {"gemini": {"thoughtSignature": "c2ln"}}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_another_provider_wants_back_comes_back_and_never_reaches_this_one(
+    streamed: bool,
+) -> None:
+    events = [
+        BlockStarted(0, "reasoning"),
+        ReasoningDelta(0, "hm", "theirs", extras=FOREIGN),
+        BlockEnded(0),
+        BlockStarted(1, "tool_call", call_id="a", name="f", extras=FOREIGN),
+        ToolArgumentsDelta(1, "{}"),
+        BlockEnded(1),
+        Finished("tool_calls"),
+    ]
+    start = Start("m", "pro", 0)
+    if streamed:
+        writer = inbound.stream_writer(ask(), start)
+        body = b"".join([*(writer.write(event) for event in events), writer.end()])
+        answer = sdk.read(body, stream=True)
+    else:
+        answer = sdk.read(inbound.write_body(events, ask(), start), stream=False)
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": answer.to_dict()["content"]},
+    ]
+    thought, call = read(messages=turns).messages[1].parts
+    assert thought == Reasoning(text="hm", signature="theirs", extras=FOREIGN)
+    assert call == ToolCall(id="a", name="f", arguments="{}", extras=FOREIGN)
+    raw = json.dumps({"model": "pro", "messages": turns, "max_tokens": 5}).encode()
+    passed, _ = outbound.splice(raw, inbound.parse(json.loads(raw)), "claude-x")
+    assert b"gateway" not in passed
+    [block] = json.loads(passed)["messages"][1]["content"]
+    assert block["type"] == "tool_use"
 
 
 def test_the_provider_is_called_as_its_documentation_says() -> None:

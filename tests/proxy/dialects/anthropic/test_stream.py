@@ -118,6 +118,7 @@ def test_words_that_are_interrupted_go_on_in_a_new_block() -> None:
         "stop 0",
         "start 1 thinking",
         "delta 1 thinking_delta",
+        "delta 1 signature_delta",
         "stop 1",
         "start 2 text",
         "delta 2 text_delta",
