@@ -12,7 +12,7 @@ from proxy.dialects.gemini import answer
 from proxy.dialects.gemini.faults import error_object
 from proxy.dialects.gemini.request import read_request as read_request
 from proxy.dialects.gemini.shapes import parse as parse
-from proxy.dialects.gemini.stream import ArrayStreamWriter, StreamWriter
+from proxy.dialects.gemini.stream import ArrayFrames, ArrayStreamWriter, StreamWriter
 from proxy.errors import GatewayError
 
 
@@ -24,6 +24,11 @@ def stream_writer(request: ChatRequest, start: Start) -> StreamWriter:
 def array_stream_writer(request: ChatRequest, start: Start) -> ArrayStreamWriter:
     """For those who do not."""
     return ArrayStreamWriter(start)
+
+
+def array_frames() -> ArrayFrames:
+    """For those, when the provider speaks this dialect too."""
+    return ArrayFrames()
 
 
 def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> bytes:

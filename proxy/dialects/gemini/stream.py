@@ -26,8 +26,10 @@ from proxy.dialects.faces import Start
 from proxy.dialects.gemini.answer import call_part, ending, note_fault, note_logprobs, report
 from proxy.dialects.gemini.carried import sealed
 from proxy.dialects.gemini.faults import error_object
+from proxy.dialects.gemini.reader import json_of
 from proxy.dialects.serialising import serialised
 from proxy.errors import GatewayError
+from proxy.framing.sse import SseFramer
 
 
 class StreamWriter:
@@ -152,10 +154,13 @@ class StreamWriter:
         return b""
 
 
+_ARRAY = "application/json; charset=UTF-8"
+
+
 class ArrayStreamWriter(StreamWriter):
     """Frames as the elements of an array, which the end closes."""
 
-    content_type = "application/json; charset=UTF-8"
+    content_type = _ARRAY
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
@@ -168,3 +173,34 @@ class ArrayStreamWriter(StreamWriter):
 
     def _end(self) -> bytes:
         return b"]"
+
+
+class ArrayFrames:
+    """The provider's own events as the elements of an array, their JSON as it is: for callers of
+    this dialect who do not ask for `alt=sse`, while we always do."""
+
+    content_type = _ARRAY
+
+    def __init__(self) -> None:
+        self._framer = SseFramer()
+        self._opened = False
+
+    def take(self, passing: bytes) -> bytes:
+        """What these bytes of the provider's stream are in the array."""
+        return b"".join(self._element(json_of(frame)) for frame in self._framer.feed(passing))
+
+    def end(self) -> bytes:
+        """The last bytes; what no blank line has ended included."""
+        rest = self._element(json_of(self._framer.rest))
+        return rest + (b"]" if self._opened else b"[]")
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """What ends an array that failed by no event of the provider's; nothing follows it."""
+        return self._element(orjson.dumps(error_object(error, request_id))) + b"]"
+
+    def _element(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        before = b",\r\n" if self._opened else b"["
+        self._opened = True
+        return before + data

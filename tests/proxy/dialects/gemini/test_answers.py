@@ -1,6 +1,7 @@
 """What callers get, judged by Google's own SDK."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -33,6 +34,8 @@ from proxy.dialects.gemini.reader import read_body
 from proxy.errors import GatewayError, InvalidRequest, Overloaded, Unauthenticated
 from tests.proxy.dialects.gemini import recorded
 from tests.proxy.dialects.gemini.recorded import Exchange
+from tests.proxy.recorded import byte_by_byte
+from tests.proxy.recorded import whole as whole_chunk
 
 ASKED = ChatRequest(messages=())
 START = Start(id="id", model="pro", created=1)
@@ -252,6 +255,26 @@ def test_an_array_that_fails_is_closed_by_the_error() -> None:
     ):
         assert json.loads(sent + error)[1]["error"]["code"] == 503
     assert json.loads(inbound.write_array_error(Overloaded("full"), "r", opened=False))
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("cut", [whole_chunk, byte_by_byte], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("exchange", recorded.params(recorded.flows))
+def test_frames_of_gemini_are_the_elements_of_an_array(
+    exchange: Exchange, cut: Callable[[bytes], list[bytes]]
+) -> None:
+    body = recorded.body_of(exchange)
+    array = inbound.array_frames()
+    passed = b"".join(array.take(chunk) for chunk in cut(body)) + array.end()
+    frames = recorded.framed(outbound, [body])
+    assert json.loads(passed) == [json.loads(frame.partition(b"data:")[2]) for frame in frames]
+
+
+def test_an_array_of_frames_that_fails_is_closed_by_the_error() -> None:
+    array = inbound.array_frames()
+    assert json.loads(inbound.array_frames().end()) == []
+    sent = array.take(b'data: {"a": 1}\n\n') + array.error(Overloaded("full"), "r")
+    assert [*json.loads(sent)[1]] == ["error"]
 
 
 @pytest.mark.parametrize(
