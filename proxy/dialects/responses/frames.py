@@ -3,6 +3,7 @@
 import orjson
 
 from proxy.dialects.responses.shapes import Object
+from proxy.dialects.serialising import serialised
 
 
 def delta_head(name: str, place: Object) -> bytes:
@@ -20,7 +21,7 @@ class Frames:
     def event(self, name: str, **fields: object) -> bytes:
         event = {"type": name, "sequence_number": self._next, **fields}
         self._next += 1
-        return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+        return b"event: " + name.encode() + b"\ndata: " + serialised(event) + b"\n\n"
 
     def delta(self, head: bytes, text: str, rest: bytes = b"") -> bytes:
         """`rest` are members that stand before the text, each with its comma."""

@@ -14,6 +14,7 @@ from proxy.dialects.openai.inbound import write_models as write_models
 from proxy.dialects.responses.request import parse as parse
 from proxy.dialects.responses.request import read_request as read_request
 from proxy.dialects.responses.stream import StreamWriter, whole_response
+from proxy.dialects.serialising import serialised
 from proxy.errors import GatewayError
 
 
@@ -23,7 +24,7 @@ def stream_writer(request: ChatRequest, start: Start) -> StreamWriter:
 
 def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> bytes:
     """A whole answer."""
-    return orjson.dumps(whole_response(events, request, start))
+    return serialised(whole_response(events, request, start))
 
 
 def write_stream_error(error: GatewayError, request_id: str) -> bytes:

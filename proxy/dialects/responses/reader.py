@@ -148,7 +148,7 @@ class StreamReader:
         return events
 
     def _begin(self, item: Object, index: int, events: Events) -> None:
-        kind = item.get("type")
+        kind = text_of(item.get("type"))
         if kind == "message":
             return
         if kind == "reasoning":
@@ -163,7 +163,7 @@ class StreamReader:
                 name=text_of(item.get("name")),
                 extras=self._call_extras(item),
             )
-        elif kind is not None:
+        elif kind:
             self._open((index, _OTHER), "other", events, extras=_own(item=item))
 
     def _call_extras(self, item: Object) -> Object:
@@ -183,19 +183,19 @@ class StreamReader:
         self._done.add(index)
         self._items[index] = item
         self._begin(item, index, events)
-        kind = item.get("type")
+        kind = text_of(item.get("type"))
         if kind == "message":
             self._complete_message(item, index, events)
         elif kind == "reasoning":
             self._complete_reasoning(item, index, events)
         elif kind in _CALLS:
             block = self._blocks[index, _CALL]
-            arguments = text_of(item.get(_CALLS[str(kind)]))
+            arguments = text_of(item.get(_CALLS[kind]))
             rest = self._unsaid(block, arguments)
             if rest:
                 events.append(ToolArgumentsDelta(block, rest))
             self._close((index, _CALL), events, self._call_extras(item))
-        elif kind is not None:
+        elif kind:
             self._close((index, _OTHER), events, _own(item=item))
         for key in [key for key in self._blocks if key[0] == index]:
             self._close(key, events, {})

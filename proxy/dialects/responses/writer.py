@@ -153,7 +153,8 @@ def _write_tool(tool: Tool) -> Object:
     if tool.description:
         written["description"] = tool.description
     if tool.schema is not None or OWN not in tool.extras:
-        written["parameters"] = tool.schema or {"type": "object", "properties": {}}
+        takes_nothing = {"type": "object", "properties": {}}
+        written["parameters"] = takes_nothing if tool.schema is None else tool.schema
     if tool.strict is not None or OWN not in tool.extras:
         written["strict"] = bool(tool.strict)
     return {**written, **own}
