@@ -34,6 +34,7 @@ from proxy.upstream import Upstreams
 
 log = structlog.get_logger("gateway.pipeline")
 
+_OUR_FAULT = "The gateway failed; the request id finds it in its log."
 CALLER_GONE = 499
 """The status on the record of a caller who left before there was one (nginx's custom)."""
 
@@ -65,11 +66,19 @@ async def run(
     except GatewayError as error:
         await refuse(exchange, worker, error, reply)
         return
+    except Exception:
+        log.exception("a request failed inside the gateway", request_id=exchange.request_id)
+        await refuse(exchange, worker, GatewayError(_OUR_FAULT), reply)
+        return
     watching = asyncio.create_task(_watch(receive, asyncio.current_task()))
     try:
         last = await _answer(exchange, worker, reply)
+        watching.cancel()
         if last is not None:
             await _send_last(exchange, reply, last)
+    except asyncio.CancelledError:
+        # The caller left between the last bytes and their end: all is settled, nobody is there.
+        pass
     finally:
         watching.cancel()
         if exchange.answer is not None:
@@ -165,9 +174,7 @@ async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | N
         return None
     except Exception:
         log.exception("a request failed inside the gateway", request_id=exchange.request_id)
-        return _failed(
-            exchange, GatewayError("The gateway failed; the request id finds it in its log.")
-        )
+        return _failed(exchange, GatewayError(_OUR_FAULT))
     finally:
         settle(exchange, worker.store)
 
