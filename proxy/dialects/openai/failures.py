@@ -23,7 +23,7 @@ _RETRY_WORDS = re.compile(
     r"try again in (?=\d)(?:(\d{1,4})h)?(?:(\d{1,4})m(?!s))?"
     r"(?:(\d{1,6}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?"
 )
-_CONTEXT_WORDS = re.compile(r"maximum context length|context window|too many tokens", re.IGNORECASE)
+_CONTEXT_WORDS = re.compile(r"context length|context window|too many tokens", re.IGNORECASE)
 
 
 def error_in_answer(error: Any) -> UpstreamError:
