@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from proxy.dialects.decoding import decoder
-
 Object = dict[str, Any]
 Index = Annotated[int, Meta(ge=0)] | None
 
@@ -96,7 +94,7 @@ class Frame(msgspec.Struct):
     param: Any = None
 
 
-read_frame = decoder(Frame)
+read_frame = msgspec.json.Decoder(Frame).decode
 """Raises msgspec.DecodeError, also for valid JSON of another shape."""
 
 
@@ -113,7 +111,7 @@ class Response(msgspec.Struct):
     incomplete_details: Any = None
 
 
-read_response = decoder(Response)
+read_response = msgspec.json.Decoder(Response).decode
 """Raises msgspec.DecodeError, also for valid JSON of another shape."""
 
 
