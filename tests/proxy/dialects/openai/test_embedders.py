@@ -14,6 +14,7 @@ from proxy.dialects.openai import embeddings
 from proxy.errors import InvalidRequest, UpstreamError
 from tests.conftest import RECORDINGS
 
+ENDPOINTS = ("embeddings", "embed", "openai-compat-embeddings")
 PATHS = {"openai": "/embeddings", "mistral": "/embeddings", "ollama": "/api/embed"}
 
 
@@ -80,9 +81,8 @@ def _recorded() -> list[Any]:
     path = RECORDINGS / "exchanges.jsonl"
     for line in path.read_text().split("\n") if path.exists() else ():
         exchange = json.loads(line) if line else {}
-        if exchange.get("endpoint") in ("embeddings", "embed", "openai-compat-embeddings"):
-            if exchange["response_status"] == 200:
-                found.append(pytest.param(exchange, id=exchange["id"]))
+        if exchange.get("endpoint") in ENDPOINTS and exchange["response_status"] == 200:
+            found.append(pytest.param(exchange, id=exchange["id"]))
     return found
 
 
