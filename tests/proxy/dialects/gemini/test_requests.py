@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.chat.request import (
     Audio,
@@ -25,6 +27,7 @@ from proxy.chat.request import (
 )
 from proxy.dialects.gemini import inbound, outbound
 from proxy.dialects.gemini.carried import opened, sealed
+from proxy.dialects.gemini.read_contents import as_json
 from proxy.dialects.gemini.write_contents import UNCHECKED
 from proxy.errors import InvalidRequest
 
@@ -482,6 +485,82 @@ def test_refusals_and_texts_without_a_place_of_their_own_are_written_as_text() -
         {"inlineData": {"mimeType": "text/plain", "data": "cGxhaW4="}}
     ]
     assert body["contents"][1]["parts"] == [{"text": "no"}]
+
+
+# --- any conversation
+
+words = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)
+names = st.text("abcdef_", min_size=1, max_size=6)
+files = st.sampled_from(
+    [
+        Image(data="QQ==", media_type="image/png"),
+        Image(url="https://a/b.png", media_type="image/png"),
+        Audio(data="QQ==", format="wav"),
+        Document(data="QQ==", media_type="application/pdf"),
+        Document(url="https://a/b.pdf", media_type="application/pdf"),
+    ]
+)
+own = st.sampled_from([{}, {"gemini": {"thoughtSignature": "QQ=="}}])
+user_parts = st.lists(st.builds(Text, text=words) | files, min_size=1, max_size=3)
+
+
+@st.composite
+def turns(draw: st.DrawFn, number: int) -> list[Message]:
+    """What a user says, what the model thinks, says and calls, and what came of the calls."""
+    said = [user(*draw(user_parts))]
+    spoken: list[Part] = []
+    if draw(st.booleans()):
+        spoken.append(Reasoning(text=draw(words), extras=draw(own)))
+    if draw(st.booleans()):
+        spoken.append(Text(text=draw(words), extras=draw(own)))
+    results = []
+    for place in range(draw(st.integers(0, 2))):
+        call_id, name = f"{number}.{place}", draw(names)
+        arguments = as_json(draw(st.dictionaries(names, words | st.integers(), max_size=2)))
+        spoken.append(ToolCall(id=call_id, name=name, arguments=arguments, extras=draw(own)))
+        content = (Text(text=draw(words)), *draw(st.lists(files, max_size=1)))
+        failed = draw(st.booleans())
+        results.append(ToolResult(call_id=call_id, name=name, content=content, is_error=failed))
+    if spoken:
+        said.append(model_turn(*spoken))
+    return [*said, *(Message("tool", (result,)) for result in results)]
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> ChatRequest:
+    messages: list[Message] = []
+    if draw(st.booleans()):
+        messages.append(Message("system", (Text(text=draw(words)),)))
+    for number in range(draw(st.integers(1, 3))):
+        messages += draw(turns(number))
+    maybe = st.none()
+    return ChatRequest(
+        messages=tuple(messages),
+        include_usage=True,
+        max_output_tokens=draw(maybe | st.integers(1, 99)),
+        temperature=draw(maybe | st.floats(0, 2)),
+        top_k=draw(maybe | st.integers(1, 99)),
+        stop=tuple(draw(st.lists(words, max_size=2))),
+        seed=draw(maybe | st.integers(0, 2**31)),
+        n=draw(st.integers(1, 3)),
+        logprobs=draw(maybe | st.booleans()),
+        tools=tuple(
+            Tool(name, description=draw(words), schema={"type": "object"})
+            for name in draw(st.lists(names, max_size=2))
+        ),
+        response_format=draw(maybe | st.just(ResponseFormat("json"))),
+    )
+
+
+@given(conversations())
+def test_any_conversation_survives_being_written_and_read(request_: ChatRequest) -> None:
+    body, warnings = write(request_, "gemini-3-flash")
+    for content in body["contents"]:  # calls that nobody signed are marked
+        for part in content["parts"]:
+            if part.get("thoughtSignature") == UNCHECKED:
+                del part["thoughtSignature"]
+    assert warnings == []
+    assert inbound.read_request(inbound.parse(body)) == request_
 
 
 # --- thinking
