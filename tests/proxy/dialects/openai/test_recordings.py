@@ -39,7 +39,7 @@ def _ids(*dialects: str, wanted: Callable[[Exchange], bool] = lambda exchange: T
 
 
 def _is_stream(exchange: Exchange) -> bool:
-    return exchange["response_framing"] != "json"
+    return bool(exchange["response_framing"] != "json")
 
 
 def _said(answer: Answer, kind: str) -> str:
@@ -65,7 +65,7 @@ def _expected(exchange: Exchange) -> dict[str, Any]:
 
 
 def _usage(exchange: Exchange) -> Usage | None:
-    """What expect.py reads; Mistral counts audio beside the prompt; half a report of Ollama's is none."""
+    """What expect.py reads. Mistral counts audio beside the prompt; half a report is none."""
     reported = _expected(exchange)["usage"]
     if exchange["dialect"] == "openai-chat" or reported is None:
         return usage_of(exchange)
