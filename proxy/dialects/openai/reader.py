@@ -128,8 +128,15 @@ class StreamReader:
             text = reasoning if isinstance(reasoning, str) else ""
             extras = {"openai": {"reasoning_details": details}} if details else {}
             events.append(ReasoningDelta(block, text, extras=extras))
-        if delta.content:
-            self.read_content(choice, delta.content, events)
+        content = delta.content
+        if isinstance(content, str):  # by far the most frames
+            if content:
+                block = self._open.get((choice, "text"))
+                if block is None:
+                    block = self.block(choice, "text", "text", events)
+                events.append(TextDelta(block, content))
+        elif content:
+            self.read_content(choice, content, events)
         if isinstance(delta.refusal, str) and delta.refusal:
             block = self.block(choice, "refusal", "refusal", events)
             events.append(TextDelta(block, delta.refusal))
@@ -147,6 +154,7 @@ class StreamReader:
             self._read_other(choice, {"audio": delta.audio}, events)
 
     def read_content(self, choice: int, content: Any, events: Events) -> None:
+        """Content that is no string."""
         if text := text_of(content):
             events.append(TextDelta(self.block(choice, "text", "text", events), text))
 
