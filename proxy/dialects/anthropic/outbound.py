@@ -14,6 +14,7 @@ from proxy.dialects.anthropic.splice import for_upstream
 from proxy.dialects.anthropic.usage import read_usage, replaced
 from proxy.dialects.anthropic.writer import write_count as write_count
 from proxy.dialects.anthropic.writer import write_request as write_request
+from proxy.dialects.decoding import decoder
 from proxy.dialects.faces import Sight
 from proxy.errors import UpstreamError
 from proxy.framing.sse import SseFramer, data_of
@@ -134,10 +135,13 @@ class _Count(msgspec.Struct):
     input_tokens: int
 
 
+_read_count = decoder(_Count)
+
+
 def read_count(body: bytes) -> int:
     """Input tokens. Raises UpstreamError when the body says none."""
     try:
-        return msgspec.json.decode(body, type=_Count).input_tokens
+        return _read_count(body).input_tokens
     except msgspec.DecodeError:
         raise UpstreamError(
             "server_error", "The upstream's answer is not a count of tokens.", upstream_status=200

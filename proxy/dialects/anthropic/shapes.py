@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from proxy.dialects.decoding import decoder
+
 Object = dict[str, Any]
 
 OWN_FIELDS = (
@@ -124,21 +126,6 @@ class Frame(msgspec.Struct):
     context_management: Any = None
 
 
-_decode_frame = msgspec.json.Decoder(Frame).decode
-_decode_answer = msgspec.json.Decoder(Answer).decode
-
-
-def read_frame(data: bytes) -> Frame:
-    """Raises msgspec.DecodeError, also for valid JSON of another shape."""
-    try:
-        return _decode_frame(data)
-    except RecursionError:
-        raise msgspec.DecodeError("It is nested too deeply.") from None
-
-
-def read_answer(data: bytes) -> Answer:
-    """Raises msgspec.DecodeError, also for valid JSON of another shape."""
-    try:
-        return _decode_answer(data)
-    except RecursionError:
-        raise msgspec.DecodeError("It is nested too deeply.") from None
+read_frame = decoder(Frame)
+read_answer = decoder(Answer)
+"""These raise msgspec.DecodeError, also for valid JSON of another shape."""

@@ -3,6 +3,7 @@
 import msgspec
 
 from proxy.chat.request import ChatRequest
+from proxy.dialects.decoding import decoder
 from proxy.dialects.faces import Written
 from proxy.dialects.gemini.writer import request_object
 from proxy.dialects.serialising import serialised
@@ -13,7 +14,7 @@ class _Count(msgspec.Struct, rename="camel"):
     total_tokens: int
 
 
-_read = msgspec.json.Decoder(_Count).decode
+_read = decoder(_Count)
 
 
 def count_path(model: str) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from proxy.chat.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from proxy.chat.usage import Usage
+from proxy.dialects.decoding import decoder
 from proxy.dialects.faces import Written
 from proxy.dialects.gemini.usage import read_usage
 from proxy.dialects.losses import cannot_take
@@ -21,7 +22,7 @@ class _Answer(msgspec.Struct, rename="camel"):
     usage_metadata: dict[str, object] | None = None
 
 
-_read = msgspec.json.Decoder(_Answer).decode
+_read = decoder(_Answer)
 
 
 def embeddings_path(model: str) -> str:

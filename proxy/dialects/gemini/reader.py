@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import orjson
 
 from proxy.chat.events import (
@@ -30,7 +29,7 @@ from proxy.dialects.gemini.faults import failed
 from proxy.dialects.gemini.finishing import read_finish
 from proxy.dialects.gemini.logprobs import read_logprobs
 from proxy.dialects.gemini.partial_arguments import PartialArguments
-from proxy.dialects.gemini.shapes import Chunk, parts_of, read_chunk
+from proxy.dialects.gemini.shapes import Chunk, parts_of, read_chunk, read_chunks
 from proxy.dialects.gemini.usage import read_usage
 from proxy.framing.sse import data_of
 
@@ -138,8 +137,7 @@ class StreamReader:
 
     def _gather(self, choice: _Choice, candidate: dict[str, Any]) -> None:
         for name in candidate.keys() - _CONTENT:
-            held = choice.asides.get(name)
-            choice.asides[name] = _joined(held, candidate[name]) if held else candidate[name]
+            choice.asides[name] = _joined(name, choice.asides.get(name), candidate[name])
 
     def _read_part(self, index: int, choice: _Choice, part: dict[str, Any]) -> Iterator[Event]:
         text = part.get("text")
@@ -225,15 +223,16 @@ class StreamReader:
         yield BlockEnded(choice.block)
 
 
-def _joined(held: Any, value: Any) -> Any:
-    """What frames say of one matter: lists in it go on, other members are replaced."""
+def _joined(name: str, held: Any, value: Any) -> Any:
+    """What frames say of one matter. Log-probabilities are of a frame's own tokens and go on;
+    other members are replaced, as grounding that counts its sources from the first."""
     if not (isinstance(held, dict) and isinstance(value, dict)):
-        return value
+        return value or held
     joined = {**held, **value}
-    for name, items in held.items():
-        more = value.get(name)
-        if isinstance(items, list) and isinstance(more, list) and items != more:
-            joined[name] = [*items, *more]
+    for member, items in held.items() if name == "logprobsResult" else ():
+        more = value.get(member)
+        if isinstance(items, list) and isinstance(more, list):
+            joined[member] = [*items, *more]
     return joined
 
 
@@ -241,7 +240,7 @@ def chunks_of(body: bytes) -> list[Chunk]:
     """A whole answer is one chunk, or, where a stream was asked without `alt=sse`, a list of them.
     Raises msgspec.DecodeError."""
     if body.lstrip().startswith(b"["):
-        return msgspec.json.decode(body, type=list[Chunk])
+        return read_chunks(body)
     return [read_chunk(body)]
 
 

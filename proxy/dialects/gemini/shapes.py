@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from proxy.dialects.checking import checked
+from proxy.dialects.decoding import decoder
 from proxy.dialects.gemini.spelling import in_camel_case
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -134,5 +135,6 @@ def parts_of(candidate: Object) -> list[Any]:
     return parts if isinstance(parts, list) else []
 
 
-read_chunk = msgspec.json.Decoder(Chunk).decode
-"""Raises msgspec.DecodeError, also for valid JSON of another shape."""
+read_chunk = decoder(Chunk)
+read_chunks = decoder(list[Chunk])
+"""These raise msgspec.DecodeError, also for valid JSON of another shape."""

@@ -7,6 +7,7 @@ import msgspec
 from proxy.chat.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from proxy.chat.usage import Usage
 from proxy.dialects.counting import count
+from proxy.dialects.decoding import decoder
 from proxy.dialects.faces import Written
 from proxy.dialects.losses import cannot_take
 from proxy.dialects.openai.failures import error_in_answer
@@ -21,7 +22,7 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
-_read = msgspec.json.Decoder(_Answer).decode
+_read = decoder(_Answer)
 
 
 def embeddings_path(model: str) -> str:

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from proxy.dialects.decoding import decoder
+
 
 class Said(msgspec.Struct):
     content: Any = None
@@ -30,7 +32,7 @@ class Line(msgspec.Struct):
         return self.message is not None or self.done is not None
 
 
-read_line = msgspec.json.Decoder(Line).decode
+read_line = decoder(Line)
 """Raises msgspec.DecodeError, also for valid JSON of another shape."""
 
 

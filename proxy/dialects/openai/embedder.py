@@ -11,6 +11,7 @@ import msgspec
 from proxy.chat.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from proxy.chat.usage import Usage
 from proxy.dialects.counting import count
+from proxy.dialects.decoding import decoder
 from proxy.dialects.faces import Written
 from proxy.dialects.openai.failures import error_in_answer
 from proxy.dialects.serialising import serialised
@@ -31,7 +32,7 @@ class _List(msgspec.Struct):
     error: Any = None
 
 
-_read = msgspec.json.Decoder(_List).decode
+_read = decoder(_List)
 
 
 def embeddings_path(model: str) -> str:

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from proxy.dialects.decoding import decoder
+
 Positive = Annotated[int, Meta(ge=1)]
 Object = dict[str, Any]
 
@@ -133,5 +135,5 @@ class Chunk(msgspec.Struct):
     service_tier: Any = None
 
 
-read_chunk = msgspec.json.Decoder(Chunk).decode
+read_chunk = decoder(Chunk)
 """Raises msgspec.DecodeError, also for valid JSON of another shape."""

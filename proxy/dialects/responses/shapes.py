@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from proxy.dialects.decoding import decoder
+
 Object = dict[str, Any]
 Index = Annotated[int, Meta(ge=0)] | None
 
@@ -94,7 +96,7 @@ class Frame(msgspec.Struct):
     param: Any = None
 
 
-read_frame = msgspec.json.Decoder(Frame).decode
+read_frame = decoder(Frame)
 """Raises msgspec.DecodeError, also for valid JSON of another shape."""
 
 
@@ -111,7 +113,7 @@ class Response(msgspec.Struct):
     incomplete_details: Any = None
 
 
-read_response = msgspec.json.Decoder(Response).decode
+read_response = decoder(Response)
 """Raises msgspec.DecodeError, also for valid JSON of another shape."""
 
 
