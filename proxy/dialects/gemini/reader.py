@@ -236,6 +236,9 @@ def _joined(name: str, held: Any, value: Any) -> Any:
     return joined
 
 
+_read_chunks = decoder(list[Chunk])
+
+
 def chunks_of(body: bytes) -> list[Chunk]:
     """A whole answer is one chunk, or, where a stream was asked without `alt=sse`, a list of them.
     Raises msgspec.DecodeError."""

@@ -352,6 +352,43 @@ def test_a_blocked_prompt_says_so() -> None:
     assert answer.prompt_feedback.block_reason == "SAFETY"
 
 
+def test_what_stands_beside_the_content_is_told_at_the_end() -> None:
+    def frame(text: str, **aside: Any) -> bytes:
+        candidate = {"content": {"parts": [{"text": text}]}, **aside}
+        return b"data: " + json.dumps({"candidates": [candidate]}).encode() + b"\r\n\r\n"
+
+    def chose(token: str) -> dict[str, Any]:
+        return {"chosenCandidates": [{"token": token, "logProbability": -1.0}]}
+
+    reader = outbound.read_events()
+    grounding = {"groundingChunks": [{"web": {"uri": "https://a"}}]}
+    frames = [
+        frame("a", logprobsResult=chose("a"), groundingMetadata={}),
+        frame("b", logprobsResult=chose("b"), groundingMetadata=grounding, finishReason="STOP"),
+    ]
+    answer = fold([event for one in frames for event in reader.read(one)])
+    asides = answer.finishes[0].extras["gemini"]
+    assert asides["groundingMetadata"] == grounding
+    assert [one["token"] for one in asides["logprobsResult"]["chosenCandidates"]] == ["a", "b"]
+    entries = answer.blocks[0].extras["logprobs"]["content"]
+    assert [(entry["token"], entry["logprob"]) for entry in entries] == [("a", -1.0), ("b", -1.0)]
+
+
+def test_log_probabilities_of_others_stand_where_gemini_has_them() -> None:
+    entry = {"token": "a", "logprob": -1.0, "top_logprobs": [{"token": "b", "logprob": -2.0}]}
+    events: list[Event] = [
+        BlockStarted(0, "text"),
+        TextDelta(0, "a", {"logprobs": {"content": [entry]}}),
+        BlockEnded(0),
+        Finished("stop"),
+    ]
+    for body in (json.loads(whole(events)), json.loads(as_array(events))[-1]):
+        assert body["candidates"][0]["logprobsResult"] == {
+            "chosenCandidates": [{"token": "a", "logProbability": -1.0}],
+            "topCandidates": [{"candidates": [{"token": "b", "logProbability": -2.0}]}],
+        }
+
+
 def test_the_list_of_models_is_one_for_the_sdk() -> None:
     listed = client(inbound.write_models([("pro", "The best")]), "application/json").models.list()
     assert [(model.name, model.description) for model in listed] == [("models/pro", "The best")]
