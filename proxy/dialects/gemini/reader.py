@@ -25,6 +25,7 @@ from proxy.chat.events import (
     ToolArgumentsDelta,
     UsageReported,
 )
+from proxy.dialects.decoding import decoder
 from proxy.dialects.gemini.faults import failed
 from proxy.dialects.gemini.finishing import read_finish
 from proxy.dialects.gemini.logprobs import read_logprobs
