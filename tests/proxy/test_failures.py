@@ -1,6 +1,7 @@
 """An upstream fails: what the caller is told, who is asked next, and what is recorded."""
 
 import json
+import threading
 import time
 from typing import Any
 
@@ -37,10 +38,16 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
     return error
 
 
-def streamed(caller: httpx.Client, alias: str) -> tuple[httpx.Response, list[bytes]]:
-    """The answer and its events."""
+def streamed(
+    caller: httpx.Client, alias: str, seen: threading.Event | None = None
+) -> tuple[httpx.Response, list[bytes]]:
+    """The answer and its events; `seen` is set when the first of them has arrived."""
+    body = b""
     with caller.stream("POST", f"/chat/{alias}", json=ask(stream=True)) as answer:
-        body = b"".join(answer.iter_raw())
+        for piece in answer.iter_raw():
+            body += piece
+            if seen is not None:
+                seen.set()
     return answer, [event + b"\n\n" for event in body.split(b"\n\n")[:-1]]
 
 
@@ -191,9 +198,12 @@ class TestWithoutAFallback:
                 gateway.wait_for_record(answer.headers["x-gateway-record-id"])["record_id"]
             )
             assert SECRET not in json.dumps(attempt)
-        for half in (words(2), []):
-            upstream.at("first").answers(stream([*half, frame({"error": {"message": told}})]))
-            _, events = streamed(caller, "pro")
+        for content in (words(2), []):
+            seen = threading.Event()
+            pieces = [*content, seen] if content else []
+            failure = frame({"error": {"message": told}})
+            upstream.at("first").answers(stream([*pieces, failure]))
+            _, events = streamed(caller, "pro", seen)
             assert SECRET.encode() not in b"".join(events)
         assert SECRET not in gateway.log()
 
@@ -483,14 +493,20 @@ class TestFallingBack:
 
 
 class TestInTheMiddleOfAStream:
+    """What comes after the caller has seen some content."""
+
+    @pytest.fixture
+    def seen(self) -> threading.Event:
+        return threading.Event()
+
     @pytest.mark.parametrize(
-        "script",
+        ("rest", "ends"),
         [
-            stream(words(3), ends="rst"),
-            stream(words(3), ends="fin"),
-            stream(words(3), ends="clean"),
-            stream([*words(3), b'data: {"id": "half a fra'], ends="rst"),
-            stream([*words(3), b'data: {"id": "half a fra'], ends="clean"),
+            ([], "rst"),
+            ([], "fin"),
+            ([], "clean"),
+            ([b'data: {"id": "half a fra'], "rst"),
+            ([b'data: {"id": "half a fra'], "clean"),
         ],
         ids=["RST", "FIN", "a clean end", "RST in a frame", "a clean end in a frame"],
     )
@@ -499,10 +515,12 @@ class TestInTheMiddleOfAStream:
         gateway: GatewayProcess,
         caller: httpx.Client,
         upstream: FakeUpstream,
-        script: Script,
+        seen: threading.Event,
+        rest: list[bytes],
+        ends: Any,
     ) -> None:
-        upstream.at("first").answers(script)
-        answer, events = streamed(caller, "safe")
+        upstream.at("first").answers(stream([*words(3), seen, *rest], ends=ends))
+        answer, events = streamed(caller, "safe", seen)
         assert events[:-1] == words(3)
         error = json.loads(events[-1].removeprefix(b"data: "))["error"]
         assert error["code"] == "upstream_error"
@@ -518,11 +536,15 @@ class TestInTheMiddleOfAStream:
         assert attempt["error_kind"] == "connection"
 
     def test_the_providers_own_error_event_comes_through_and_ends_the_stream(
-        self, gateway: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
+        self,
+        gateway: GatewayProcess,
+        caller: httpx.Client,
+        upstream: FakeUpstream,
+        seen: threading.Event,
     ) -> None:
         failure = frame({"error": {"message": "The server had an error", "type": "server_error"}})
-        upstream.at("first").answers(stream([*words(3), failure, DONE]))
-        answer, events = streamed(caller, "safe")
+        upstream.at("first").answers(stream([*words(3), seen, failure, DONE]))
+        answer, events = streamed(caller, "safe", seen)
         assert events == [*words(3), failure]
         assert upstream.at_path("second") == []
         record = gateway.wait_for_record(answer.headers["x-gateway-record-id"])
@@ -543,22 +565,30 @@ class TestInTheMiddleOfAStream:
             assert (answer.status_code, record["outcome"]) == (502, "failed")
 
     def test_what_is_delivered_with_the_error_is_counted_too(
-        self, gateway: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
+        self,
+        gateway: GatewayProcess,
+        caller: httpx.Client,
+        upstream: FakeUpstream,
+        seen: threading.Event,
     ) -> None:
         failure = frame({"error": {"message": "The server had an error"}})
         late = chunk({"content": "many words " * 50})
-        upstream.at("first").answers(stream([*words(1), 0.1, late + failure]))
-        answer, events = streamed(caller, "pro")
+        upstream.at("first").answers(stream([*words(1), seen, late + failure]))
+        answer, events = streamed(caller, "pro", seen)
         assert events == [*words(1), late, failure]
         record = gateway.wait_for_record(answer.headers["x-gateway-record-id"])
         assert record["output_tokens"] > 90
 
     def test_a_reported_usage_is_kept_when_the_end_is_missing(
-        self, gateway: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
+        self,
+        gateway: GatewayProcess,
+        caller: httpx.Client,
+        upstream: FakeUpstream,
+        seen: threading.Event,
     ) -> None:
         reporting = [chunk({"content": f"w{n}"}, usage={**USAGE, "n": n}) for n in range(3)]
-        upstream.at("first").answers(stream(reporting, ends="rst"))
-        answer, _ = streamed(caller, "pro")
+        upstream.at("first").answers(stream([*reporting, seen], ends="rst"))
+        answer, _ = streamed(caller, "pro", seen)
         record = gateway.wait_for_record(answer.headers["x-gateway-record-id"])
         assert (record["usage_source"], record["outcome"]) == ("provider", "interrupted")
         assert (record["input_tokens"], record["output_tokens"]) == (20, 8)

@@ -1,6 +1,7 @@
 """OpenAI's own SDK works with only its base URL and key changed, and raises its own errors."""
 
 import base64
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -235,11 +236,13 @@ class TestErrors:
         assert (raised.value.status_code, raised.value.code) == (503, "price_unknown")
 
     def test_in_the_middle_of_a_stream(self, client: OpenAI, upstream: FakeUpstream) -> None:
-        upstream.at("first").answers(stream(words(3), ends="rst"))
+        seen = threading.Event()
+        upstream.at("first").answers(stream([*words(3), seen], ends="rst"))
         pieces = client.chat.completions.create(model="pro", messages=MESSAGES, stream=True)
-        got = []
+        assert next(pieces).choices[0].delta.content == ""
+        seen.set()
         with pytest.raises(openai.APIError) as raised:
-            got.extend(piece.choices[0].delta.content for piece in pieces)
+            list(pieces)
         assert raised.value.code == "upstream_error"
 
 
