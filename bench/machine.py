@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.process import PAGE, cores
 from bench.throughput import generator
 
-PACKAGES = ("aiohttp", "django", "httptools", "orjson", "pyreqwest", "uvicorn", "uvloop")
+PACKAGES = ("aiohttp", "django", "httptools", "orjson", "uvicorn", "uvloop")
 
 
 def settle_on_load_core() -> None:

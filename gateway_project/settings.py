@@ -31,6 +31,12 @@ def _secret_key() -> tuple[str, bool]:
 
 SECRET_KEY, SECRET_KEY_GIVEN = _secret_key()
 DEBUG = False
+# Behind a proxy that ends TLS, the browser's origin is https; these are the hosts that may be it.
+CSRF_TRUSTED_ORIGINS = [
+    f"https://{f'*{host}' if host.startswith('.') else host}"
+    for host in ENVIRONMENT.allowed_hosts
+    if host != "*"
+]
 ALLOWED_HOSTS = ENVIRONMENT.allowed_hosts
 ROOT_URLCONF = "gateway_project.urls"
 ASGI_APPLICATION = "gateway_project.asgi.application"
@@ -104,7 +110,9 @@ def _database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
         Path(settings["NAME"]).parent.mkdir(parents=True, exist_ok=True)
-    elif settings["ENGINE"] == "django.db.backends.postgresql":
+    elif settings["ENGINE"] != "django.db.backends.postgresql":
+        sys.exit("The gateway cannot start: DATABASE_URL names neither SQLite nor PostgreSQL")
+    else:
         options |= {"connect_timeout": 5}
     settings["OPTIONS"] = options
     return settings

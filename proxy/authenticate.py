@@ -182,7 +182,7 @@ class Authenticator:
         claims = self._claims_for(token, digest, snapshot)
         key = snapshot.keys.by_id.get(claims.key_id)
         if key is None:
-            raise Unauthenticated("unknown key")
+            raise Unauthenticated("unknown key", may_be_newer=True)
         if now >= key.ends_at or now >= claims.expires_at:
             raise Unauthenticated("expired or revoked key")
         if snapshot is not self._snapshot:
@@ -200,7 +200,7 @@ class Authenticator:
         claims = self._claims.get(digest)
         if claims is None or claims.kid not in snapshot.keys.signers:
             if token.count(".") != 2:
-                raise Unauthenticated("unknown opaque key")
+                raise Unauthenticated("unknown opaque key", may_be_newer=True)
             claims = _verify(token, snapshot, self._issuer, self._audience)
             _remember(self._claims, digest, claims)
         return claims

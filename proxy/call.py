@@ -19,7 +19,7 @@ from proxy.errors import InvalidRequest, UpstreamError
 from proxy.exchange import Exchange
 from proxy.paths import Kind
 from proxy.reply import Reply
-from proxy.upstream import Answer, Upstreams
+from proxy.upstream import TOTAL_TIMEOUT, Answer, Upstreams
 from routing.choose import Target
 
 ERROR_SECONDS = 10
@@ -96,7 +96,11 @@ async def _chat(exchange: Exchange, target: Target, reply: Reply, upstreams: Ups
     if provider.dialect == "demo":
         start = Start(exchange.record_id, target.model.upstream, int(exchange.started_at))
         events = demo.answer(exchange.read_request(), start=start, options=provider.options)
-        return await relay.translate(exchange, events, reply)
+        try:
+            async with asyncio.timeout_at(_total_at(exchange, target)):
+                return await relay.translate(exchange, events, reply)
+        except TimeoutError:
+            raise UpstreamError("timeout", TOTAL_TIMEOUT) from None
     outbound = OUTBOUND[provider.dialect]
     passes = provider.dialect == exchange.endpoint.dialect and not exchange.endpoint.array
     body, hides_usage = _chat_body(exchange, target, outbound, passes=passes)

@@ -62,10 +62,12 @@ class Unauthenticated(GatewayError):
 
     status, code = 401, "invalid_api_key"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, may_be_newer: bool = False) -> None:
         super().__init__("The API key is missing, unknown, expired or revoked.")
         self.reason = reason
         """For our log only."""
+        self.may_be_newer = may_be_newer
+        """The key looks like one of ours that this worker has not heard of."""
 
 
 class Forbidden(GatewayError):

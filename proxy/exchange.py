@@ -99,6 +99,7 @@ class Exchange:
     ended_by: str = "upstream"
     error_code: str = ""
     failure: "GatewayError | None" = None
+    caller_left: bool = False
     is_free: bool = False
     """Nobody bills this request, whatever it used."""
     charge: int | None = None

@@ -34,7 +34,7 @@ _POSTS = {
     "/v1/messages/count_tokens": Endpoint("count_tokens", "anthropic", kind="count"),
 }
 _CHAT_ALIAS = re.compile(r"/chat/([^/]{1,200})")
-_GEMINI = re.compile(r"/v1beta/models/([^/:]{1,200}):(generateContent|streamGenerateContent)")
+_GEMINI = re.compile(r"/v1(?:beta)?/models/([^/:]{1,200}):(generateContent|streamGenerateContent)")
 _MODEL = re.compile(r"/(v1|v1beta)/models/([^/]{1,200})")
 
 

@@ -21,8 +21,10 @@ from proxy.errors import (
     AliasNotFound,
     GatewayError,
     InvalidRequest,
+    StoreUnavailable,
     TenantSuspended,
     Unauthenticated,
+    Unavailable,
     UpstreamError,
 )
 from proxy.exchange import Exchange
@@ -70,7 +72,7 @@ async def run(
         log.exception("a request failed inside the gateway", request_id=exchange.request_id)
         await refuse(exchange, worker, GatewayError(_OUR_FAULT), reply)
         return
-    watching = asyncio.create_task(_watch(receive, asyncio.current_task()))
+    watching = asyncio.create_task(_watch(exchange, receive, asyncio.current_task()))
     try:
         last = await _answer(exchange, worker, reply)
         watching.cancel()
@@ -95,7 +97,12 @@ async def authenticate(
         exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
     except Unauthenticated:
         exchange.snapshot = await worker.store.catch_up()
-        exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
+        try:
+            exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
+        except Unauthenticated as refusal:
+            if refusal.may_be_newer and worker.store.problem:
+                raise StoreUnavailable("Keys cannot be looked up now.", retry_after=5) from None
+            raise
     if exchange.caller.tenant.suspended:
         raise TenantSuspended(f"The tenant {exchange.caller.tenant.name} is suspended.")
 
@@ -150,10 +157,13 @@ async def refuse(exchange: Exchange, worker: Worker, error: GatewayError, reply:
     await _send_error(exchange, reply, error)
 
 
-async def _watch(receive: Receive, working: "asyncio.Task[None] | None") -> None:
+async def _watch(
+    exchange: Exchange, receive: Receive, working: "asyncio.Task[None] | None"
+) -> None:
     """Cancels the work as soon as the caller has hung up."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    exchange.caller_left = True
     if working is not None:
         working.cancel()
 
@@ -165,10 +175,12 @@ async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | N
     except GatewayError as error:
         return _failed(exchange, error)
     except asyncio.CancelledError:
-        exchange.outcome, exchange.ended_by = "interrupted", "caller"
-        exchange.answered = exchange.answered or time.perf_counter()
         if exchange.answer is not None:
             exchange.answer.abort()
+        if not exchange.caller_left:  # the server stops, and has waited for long enough
+            return _failed(exchange, Unavailable("The gateway is shutting down."))
+        exchange.outcome, exchange.ended_by = "interrupted", "caller"
+        exchange.answered = exchange.answered or time.perf_counter()
         if not exchange.head_sent:
             exchange.status = CALLER_GONE
         return None

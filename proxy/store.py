@@ -25,7 +25,6 @@ from django.db import (
     DatabaseError,
     InterfaceError,
     OperationalError,
-    close_old_connections,
     connection,
 )
 
@@ -184,8 +183,12 @@ class Store:
 
     async def _in_thread(self, name: str, call: Callable[[], T]) -> T:
         def run() -> T:
-            close_old_connections()
-            return call()
+            try:
+                return call()
+            except (OperationalError, InterfaceError):
+                # The next call begins with a fresh connection; while all is well, one is kept.
+                connection.close()
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._threads[name], run)
 
@@ -198,15 +201,16 @@ class Store:
             self._snapshot = await self._in_thread("read", lambda: read_snapshot(last))
             self.problem = ""
         except (DatabaseError, InterfaceError) as error:
-            if not self.problem or last is None:
-                log.warning(
-                    "the database cannot be read; the last snapshot serves", error=str(error)
-                )
-            self.problem = f"the database cannot be read: {type(error).__name__}"
-        except Exception:
-            log.exception("the configuration cannot be read; the last snapshot serves")
-            self.problem = "the configuration cannot be read"
+            self._note(f"the database cannot be read: {type(error).__name__}", str(error))
+        except Exception as error:  # noqa: BLE001  (whatever is stored, what was good serves on)
+            self._note("the configuration cannot be read", repr(error))
         self._looked_at = time.monotonic()
+
+    def _note(self, problem: str, detail: str) -> None:
+        """Says once what is wrong; the last snapshot, if there is one, serves on."""
+        if problem != self.problem:
+            log.error(problem, detail=detail, serves_last_snapshot=self.is_ready)
+        self.problem = problem
 
     async def _poll(self) -> None:
         while not await self._stops_within(POLL_SECONDS):

@@ -7,18 +7,9 @@ from routing.config.applying import stored
 from routing.config.normal import Plain
 
 IN_FORCE: dict[str, set[str]] = {
-    "gateway": {"max_request_bytes", "retention"},
+    "gateway": {"max_request_bytes", "retention", "exchange_rates"},
     "providers": {"dialect", "base_url", "credentials", "timeouts", "inject_headers", "delay"},
-    "models": {
-        "provider",
-        "upstream",
-        "kind",
-        "context_window",
-        "max_output_tokens",
-        "capabilities",
-        "overhead_tokens",
-        "media_tokens",
-    },
+    "models": {"provider", "upstream", "kind", "max_output_tokens"},
     "price_books": {"currency", "based_on", "versions", "fallback"},
     "guards": set(),
     "aliases": {"description", "routes", "fallbacks", "fallback_on"},
@@ -45,7 +36,7 @@ IN_FORCE: dict[str, set[str]] = {
 }
 """The fields in force of each section; a section inside another stands with its path."""
 
-DIALECTS = {"openai", "demo"}
+DIALECTS = {"openai", "responses", "anthropic", "gemini", "mistral", "ollama", "demo"}
 STRATEGIES = {"weighted"}
 
 

@@ -2,12 +2,13 @@
 
 import datetime
 import os
+import socket
 import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from gateway_project.env import BASE_DIR
 from gateway_project.quickstart import ADMIN, admin_password, seed
@@ -18,6 +19,7 @@ class Command(BaseCommand):
     help = "Migrates, adds a demo tenant where there is none, prints how to call it, and serves."
 
     def handle(self, *_: Any, **__: Any) -> None:
+        listening = self._listen()
         call_command("migrate", verbosity=0)
         for line in seed():
             self.stdout.write(line)
@@ -31,8 +33,20 @@ class Command(BaseCommand):
         environment = {**os.environ, "GATEWAY_SECRET_KEY": settings.SECRET_KEY}
         environment.pop("GATEWAY_SECRET_KEY_FILE", None)
         sys.stdout.flush()
-        command = [sys.executable, str(BASE_DIR / "manage.py"), "serve"]
+        listening.set_inheritable(True)
+        listens = ["--fd", str(listening.fileno())]
+        command = [sys.executable, str(BASE_DIR / "manage.py"), "serve", *listens]
         os.execve(sys.executable, command, environment)  # noqa: S606  (our own interpreter)
+
+    def _listen(self) -> socket.socket:
+        """Callers may use what is printed at once: until the server is up, they wait in line."""
+        try:
+            return socket.create_server(("127.0.0.1", settings.ENVIRONMENT.port), backlog=2048)
+        except OSError as error:
+            port = settings.ENVIRONMENT.port
+            raise CommandError(
+                f"Port {port} cannot be used: {error.strerror}. Choose another with PORT."
+            ) from None
 
     def _show(self, token: str) -> None:
         base = f"http://127.0.0.1:{settings.ENVIRONMENT.port}"

@@ -29,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=settings.ENVIRONMENT.port)
         parser.add_argument("--workers", type=int, default=1)
+        parser.add_argument("--fd", type=int, help="A socket that listens already.")
 
     def handle(self, *_: Any, **options: Any) -> None:
         self._check(options["workers"])
@@ -45,6 +46,7 @@ class Command(BaseCommand):
             "gateway_project.asgi:application",
             host=options["host"],
             port=options["port"],
+            fd=options["fd"],
             workers=options["workers"],
             loop="uvloop",
             http="httptools",
