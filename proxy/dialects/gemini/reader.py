@@ -25,7 +25,6 @@ from proxy.chat.events import (
     ToolArgumentsDelta,
     UsageReported,
 )
-from proxy.dialects.decoding import decoder
 from proxy.dialects.gemini.faults import failed
 from proxy.dialects.gemini.finishing import read_finish
 from proxy.dialects.gemini.logprobs import read_logprobs
@@ -235,9 +234,6 @@ def _joined(name: str, held: Any, value: Any) -> Any:
         if isinstance(items, list) and isinstance(more, list):
             joined[member] = [*items, *more]
     return joined
-
-
-_read_chunks = decoder(list[Chunk])
 
 
 def chunks_of(body: bytes) -> list[Chunk]:
