@@ -58,7 +58,7 @@ def test_a_tenant_that_says_nothing_gets_the_defaults() -> None:
     assert not tenant.suspended
     assert not tenant.quarantines_unpriced
     assert tenant.on_disconnect == "delivered"
-    assert tenant.aliases == frozenset()
+    assert tenant.aliases == {"*"}
     assert tenant.policies == {}
 
 
