@@ -131,10 +131,10 @@ class StreamReader:
         content = delta.content
         if isinstance(content, str):  # by far the most frames
             if content:
-                block = self._open.get((choice, "text"))
-                if block is None:
-                    block = self.block(choice, "text", "text", events)
-                events.append(TextDelta(block, content))
+                opened = self._open.get((choice, "text"))
+                if opened is None:
+                    opened = self.block(choice, "text", "text", events)
+                events.append(TextDelta(opened, content))
         elif content:
             self.read_content(choice, content, events)
         if isinstance(delta.refusal, str) and delta.refusal:
