@@ -64,8 +64,10 @@ def whole_block(block: Block, number: int) -> dict[str, Any] | None:
             written |= {"thinking": block.text, "signature": signature}
         case "tool_use":
             given = as_object(block.text or "{}")
-            # Arguments that are no JSON, cut off by the limit: better shown than lost.
-            written["input"] = {"_raw": block.text} if given is None else given
+            # The text of a free-form tool, or JSON cut off by the limit: better shown than lost.
+            is_free_form = block.extras.get("openai", {}).get("type") == "custom"
+            name = "input" if is_free_form else "_raw"
+            written["input"] = {name: block.text} if given is None else given
     return written
 
 
