@@ -10,7 +10,7 @@ from canonical events.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -147,29 +147,58 @@ class _PassingStream:
 
 
 class _Clock:
-    """Idle and total time-outs of one answer, on one asyncio.Timeout."""
+    """Idle and total time-outs of one answer, around the code that reads it.
+
+    Strategy: what has arrived is only noted. A timer looks when the upstream could be late, and
+    again at that distance from what was noted last; so a piece costs no timer of its own.
+    """
 
     def __init__(self, idle: float, total_at: float) -> None:
         self._idle = idle
         self._total_at = total_at
         self._loop = asyncio.get_running_loop()
-        self.timeout = asyncio.timeout_at(self._next())
+        self._heard_at = self._loop.time()
+        self._timeout = asyncio.timeout_at(total_at)
+        self._timer: asyncio.TimerHandle | None = None
+        self.waits_for_caller = False
+        """The caller takes its time; the upstream cannot be idle meanwhile."""
 
-    def _next(self) -> float:
-        return min(self._loop.time() + self._idle, self._total_at)
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._look()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        """Raises UpstreamError for a time-out."""
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            await self._timeout.__aexit__(*error)
+        except TimeoutError:
+            raise self._error() from None
+
+    def tick(self) -> None:
+        """Something has arrived."""
+        self._heard_at = self._loop.time()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if self.waits_for_caller:
+            self._heard_at = now
+        if now < self._heard_at + self._idle:
+            self._timer = self._loop.call_at(self._heard_at + self._idle, self._look)
+        elif not self._timeout.expired():
+            self._timeout.reschedule(now)
 
     async def run(self, reading: Awaitable[T]) -> T:
         """One read, within the time there is for it. Raises UpstreamError."""
         try:
-            async with asyncio.timeout_at(self._next()):
+            async with asyncio.timeout_at(min(self._loop.time() + self._idle, self._total_at)):
                 return await reading
         except TimeoutError:
-            raise self.error() from None
+            raise self._error() from None
 
-    def tick(self) -> None:
-        self.timeout.reschedule(self._next())
-
-    def error(self) -> UpstreamError:
+    def _error(self) -> UpstreamError:
         if self._loop.time() >= self._total_at:
             return UpstreamError("timeout", TOTAL_TIMEOUT)
         return UpstreamError("timeout", f"The upstream sent nothing for {self._idle:g} s (idle).")
@@ -189,21 +218,20 @@ async def pass_stream(
     stream = _PassingStream(outbound, exchange, hides_usage=hides_usage)
     delivered = exchange.delivered = Delivered(outbound.read_events().read)
     clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
-    try:
-        async with clock.timeout:
-            while not stream.ended:
-                chunk = await answer.read()
-                if chunk is None:
-                    break
-                going = stream.take(chunk)
-                if going:
-                    if not exchange.head_sent:
-                        await _start_stream(exchange, reply, _EVENT_STREAM)
-                    await reply.write(going)
-                    delivered.add(going)
-                clock.tick()
-    except TimeoutError:
-        raise clock.error() from None
+    async with clock:
+        while not stream.ended:
+            chunk = await answer.read()
+            if chunk is None:
+                break
+            going = stream.take(chunk)
+            if going:
+                if not exchange.head_sent:
+                    await _start_stream(exchange, reply, _EVENT_STREAM)
+                clock.waits_for_caller = True
+                await reply.write(going)
+                clock.waits_for_caller = False
+                delivered.add(going)
+            clock.tick()
     exchange.answered = time.perf_counter()
     last = stream.finish(delivered)
     if not exchange.head_sent:
@@ -215,11 +243,8 @@ async def read_whole(exchange: Exchange, answer: Answer, total_at: float) -> byt
     """The whole body of an answer, within its time-outs. Raises UpstreamError."""
     assert exchange.target is not None
     clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
-    try:
-        async with clock.timeout:
-            body = await answer.read_all(clock.tick)
-    except TimeoutError:
-        raise clock.error() from None
+    async with clock:
+        body = await answer.read_all(clock.tick)
     exchange.answered = time.perf_counter()
     return body
 
