@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from proxy.dialects.serialising import serialised
+
 Object = dict[str, Any]
 
 _MARK = b"gateway\0"
@@ -21,7 +23,7 @@ def sealed(signature: str, extras: Object) -> str:
     foreign = {name: own for name, own in extras.items() if name != "gemini"}
     if not (signature or foreign):
         return ""
-    return base64.b64encode(_MARK + orjson.dumps([signature, foreign])).decode()
+    return base64.b64encode(_MARK + serialised([signature, foreign])).decode()
 
 
 def opened(signature: str) -> tuple[str, Object] | None:

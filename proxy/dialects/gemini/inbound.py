@@ -13,6 +13,7 @@ from proxy.dialects.gemini.faults import error_object
 from proxy.dialects.gemini.request import read_request as read_request
 from proxy.dialects.gemini.shapes import parse as parse
 from proxy.dialects.gemini.stream import ArrayFrames, ArrayStreamWriter, StreamWriter
+from proxy.dialects.serialising import serialised
 from proxy.errors import GatewayError
 
 
@@ -37,7 +38,7 @@ def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> b
 
 
 def write_error(error: GatewayError, request_id: str) -> bytes:
-    return orjson.dumps(error_object(error, request_id))
+    return serialised(error_object(error, request_id))
 
 
 def write_stream_error(error: GatewayError, request_id: str) -> bytes:

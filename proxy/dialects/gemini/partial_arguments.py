@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from proxy.dialects.serialising import serialised
+
 Step = str | int
 
 _STEP = re.compile(
@@ -59,7 +61,7 @@ class PartialArguments:
         before = self._move_to(steps)
         if isinstance(text, str):
             return before + '"' + self._write_string(text, continues)
-        return before + orjson.dumps(_value_of(part)).decode()
+        return before + serialised(_value_of(part)).decode()
 
     def end(self) -> str:
         """What closes the text."""

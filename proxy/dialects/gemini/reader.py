@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from proxy.chat.events import (
     BlockEnded,
     BlockKind,
@@ -31,6 +29,7 @@ from proxy.dialects.gemini.logprobs import read_logprobs
 from proxy.dialects.gemini.partial_arguments import PartialArguments
 from proxy.dialects.gemini.shapes import Chunk, parts_of, read_chunk, read_chunks
 from proxy.dialects.gemini.usage import read_usage
+from proxy.dialects.serialising import serialised
 from proxy.framing.sse import data_of
 
 _CONTENT = frozenset({"content", "finishReason", "index"})
@@ -198,7 +197,7 @@ class StreamReader:
         if call.get("willContinue") or call.get("partialArgs"):
             choice.arguments = PartialArguments()
         else:
-            arguments = orjson.dumps(call.get("args") or {}).decode()
+            arguments = serialised(call.get("args") or {}).decode()
             yield ToolArgumentsDelta(choice.block, arguments)
 
     def _made_up_id(self) -> str:

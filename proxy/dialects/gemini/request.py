@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.chat.request import ChatRequest, ResponseFormat, Tool, ToolChoice, ToolMode
+from proxy.dialects.gemini.depth import followed
 from proxy.dialects.gemini.read_contents import read_contents, read_system
 from proxy.dialects.gemini.schema import json_schema_of
 from proxy.dialects.gemini.shapes import FunctionDeclaration, GenerateBody, GenerationConfig
@@ -124,8 +125,7 @@ def _extras(body: GenerateBody, response_format: ResponseFormat | None) -> dict[
     return {"gemini": own} if own else {}
 
 
-def read_request(body: GenerateBody) -> ChatRequest:
-    """The canonical request. Raises InvalidRequest naming the field at fault."""
+def _read(body: GenerateBody) -> ChatRequest:
     settings = body.settings
     response_format = _response_format(settings)
     top_k = settings.top_k
@@ -152,3 +152,9 @@ def read_request(body: GenerateBody) -> ChatRequest:
         reasoning=read_thinking(settings.thinking_config),
         extras=_extras(body, response_format),
     )
+
+
+def read_request(body: GenerateBody) -> ChatRequest:
+    """The canonical request. Raises InvalidRequest naming the field at fault."""
+    with followed():
+        return _read(body)

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from proxy.dialects.checking import checked
 from proxy.dialects.decoding import decoder
+from proxy.dialects.gemini.depth import followed
 from proxy.dialects.gemini.spelling import in_camel_case
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -110,8 +111,9 @@ class GenerateBody(msgspec.Struct):
 
 def parse(fields: Object) -> GenerateBody:
     """The fields that the gateway looks at. Raises InvalidRequest naming the one at fault."""
-    spelled = in_camel_case(fields)
-    return GenerateBody(checked(spelled, Asked), spelled)
+    with followed():
+        spelled = in_camel_case(fields)
+        return GenerateBody(checked(spelled, Asked), spelled)
 
 
 class Chunk(msgspec.Struct, rename="camel"):

@@ -79,11 +79,11 @@ class StreamWriter:
         last = ending(self._finishes, self._asides)
         if self._usage is not None:
             last["usageMetadata"] = report(self._usage.usage, self._usage.extras)
-        return open_calls + self._frame(orjson.dumps({**last, **self._names})) + self._end()
+        return open_calls + self._frame(serialised({**last, **self._names})) + self._end()
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """What ends a stream that failed; nothing follows it."""
-        return self._frame(orjson.dumps(error_object(error, request_id))) + self._end()
+        return self._frame(serialised(error_object(error, request_id))) + self._end()
 
     def _start(self, event: BlockStarted) -> bytes:
         if event.kind == "tool_call":
@@ -115,7 +115,7 @@ class StreamWriter:
             return b""  # of a block that only another dialect has
         members = b""
         if event.extras and event.extras.get("gemini"):
-            members = b"," + orjson.dumps(event.extras["gemini"])[1:-1]
+            members = b"," + serialised(event.extras["gemini"])[1:-1]
         elif isinstance(event, ReasoningDelta) and event.signature:
             signature = sealed(event.signature, event.extras)
             members = b',"thoughtSignature":' + orjson.dumps(signature)
@@ -143,7 +143,7 @@ class StreamWriter:
 
     def _around(self, choice: int) -> tuple[bytes, bytes]:
         """What stands before and after a part of this candidate."""
-        after = b'],"role":"model"},"index":%d}],' % choice + orjson.dumps(self._names)[1:]
+        after = b'],"role":"model"},"index":%d}],' % choice + serialised(self._names)[1:]
         return b'{"candidates":[{"content":{"parts":[', after
 
     def _frame(self, chunk: bytes) -> bytes:
@@ -196,7 +196,7 @@ class ArrayFrames:
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """What ends an array that failed by no event of the provider's; nothing follows it."""
-        return self._element(orjson.dumps(error_object(error, request_id))) + b"]"
+        return self._element(serialised(error_object(error, request_id))) + b"]"
 
     def _element(self, data: bytes) -> bytes:
         if not data:

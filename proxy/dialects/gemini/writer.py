@@ -4,6 +4,7 @@ from typing import Any
 
 from proxy.chat.request import ChatRequest, Tool
 from proxy.dialects.faces import Written
+from proxy.dialects.gemini.depth import followed
 from proxy.dialects.gemini.schema import accepted_schema
 from proxy.dialects.gemini.thinking import write_thinking
 from proxy.dialects.gemini.write_contents import ContentWriter
@@ -102,8 +103,7 @@ def _calling(request: ChatRequest, warnings: list[str]) -> Object:
     return {"mode": "AUTO"} if choice is not None else {}
 
 
-def request_object(request: ChatRequest, model: str, warnings: list[str]) -> Object:
-    """The members of the body. Raises InvalidRequest for content that the provider cannot take."""
+def _body(request: ChatRequest, model: str, warnings: list[str]) -> Object:
     body = ContentWriter(model, warnings).write(request.messages)
     tools = _tools(request, warnings)
     if tools:
@@ -121,6 +121,12 @@ def request_object(request: ChatRequest, model: str, warnings: list[str]) -> Obj
     warnings += unsupported(request, "gemini", "user", "metadata")
     warnings += foreign_settings(request, "gemini")
     return {**body, **_own(request)}
+
+
+def request_object(request: ChatRequest, model: str, warnings: list[str]) -> Object:
+    """The members of the body. Raises InvalidRequest for content that the provider cannot take."""
+    with followed():
+        return _body(request, model, warnings)
 
 
 def write_request(request: ChatRequest, *, model: str, output_limit: int | None) -> Written:

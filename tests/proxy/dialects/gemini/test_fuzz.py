@@ -128,7 +128,8 @@ def read(body: Any) -> None:
     """A request that is read can be written, read again, and counted."""
     try:
         request = inbound.read_request(inbound.parse(body))
-    except InvalidRequest:
+    except InvalidRequest as refused:
+        inbound.write_error(refused, "r")
         return
     with contextlib.suppress(InvalidRequest):
         written = outbound.write_request(request, model="gemini-2.5-pro", output_limit=None)
@@ -160,6 +161,7 @@ def take_in(body: bytes) -> None:
 @given(requests)
 @settings(max_examples=200, deadline=None)
 @example({"contents": [{"parts": [{"text": "\ud800"}]}], "generationConfig": {"seed": 2**70}})
+@example({"contents": [], "\ud800_a": 1, "\ud800A": 1})
 def test_no_request_breaks_the_reader(body: Any) -> None:
     read(body)
 
@@ -173,6 +175,27 @@ def test_no_request_breaks_the_reader_at_length(body: Any) -> None:
 
 @given(answers | objects | values)
 @settings(max_examples=200, deadline=None)
+@example(
+    {
+        "candidates": [
+            {
+                "x": 2**70,
+                "content": {
+                    "parts": [
+                        {"functionCall": {"name": "f", "args": {"a": 2**70}}},
+                        {"text": "a", "thoughtSignature": 2**70},
+                        {
+                            "functionCall": {
+                                "name": "f",
+                                "partialArgs": [{"jsonPath": "$.a", "numberValue": 2**70}],
+                            }
+                        },
+                    ]
+                },
+            }
+        ]
+    }
+)
 def test_no_answer_breaks_the_reader(answer: Any) -> None:
     take_in(json.dumps(answer).encode())
 
@@ -214,6 +237,19 @@ def _parts_of(path: str, value: Any, cut: int) -> list[dict[str, Any]]:
     if value is None:
         return [{"jsonPath": path, "nullValue": "NULL_VALUE"}]
     return [{"jsonPath": path, "numberValue": float(value)}]
+
+
+@pytest.mark.parametrize("depth", [200, 500, 900])
+@pytest.mark.parametrize("name", ["args", "response", "parameters", "responseSchema", "other"])
+def test_depth_is_no_error_of_ours(name: str, depth: int) -> None:
+    deep = json.loads('{"items":' * depth + "1" + "}" * depth)
+    function = {"name": "f", name: deep}
+    read({"contents": [{"parts": [{"functionCall": function}, {"functionResponse": function}]}]})
+    read({"contents": [{"parts": [{"text": "a"}, {name: deep}]}], name: deep})
+    tools = [{"functionDeclarations": [function]}]
+    read({"contents": [{"parts": [{"text": "a"}]}], "tools": tools, "generationConfig": function})
+    part = {"functionCall": function}
+    take_in(json.dumps({"candidates": [{"content": {"parts": [part]}, name: deep}]}).encode())
 
 
 names = st.text("abcXYZ_", min_size=1, max_size=4)
