@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -289,20 +290,32 @@ def test_our_own_segment_is_not_recovered_while_we_live(spool: Path) -> None:
 def test_two_recoveries_at_once_write_each_request_once(spool: Path) -> None:
     for n in range(20):
         _orphan(spool, Entry(True, record(n)), name=f"{n:02d}-dead")
-    together, written = threading.Barrier(3), []
+    together = threading.Barrier(3)
+    written: list[Entry] = []
 
-    def run() -> None:
+    def run() -> int:
         together.wait()
-        recover(spool, written.extend)
+        return recover(spool, written.extend)
 
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as threads:
+        found = [run.result() for run in [threads.submit(run) for _ in range(3)]]
+    assert sum(found) == 20
     ids = [entry.record.record_id for entry in written]
     assert sorted(ids) == sorted(record(n).record_id for n in range(20))
     assert _files(spool) == []
+
+
+def test_a_segment_that_another_recovery_has_just_written_is_not_written_again(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flock = _orphan(spool, SETTLED), fcntl.flock
+
+    def too_late(file: int, operation: int) -> None:
+        path.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(journal.fcntl, "flock", too_late)
+    assert _recovered(spool) == []
 
 
 @pytest.mark.parametrize("moment", ["before it is locked", "while it is locked"])

@@ -226,10 +226,13 @@ def test_a_version_that_no_longer_names_a_model_ends_its_price() -> None:
 
 
 @pytest.mark.django_db
-def test_a_later_revision_replaces_the_one_of_its_date() -> None:
+@pytest.mark.parametrize("withdrawn_at", [None, _utc(2026, 2, 1)])
+def test_a_later_revision_replaces_the_one_of_its_date(
+    withdrawn_at: datetime.datetime | None,
+) -> None:
     book = _book("cost")
     _version(book, _utc(2026, 1, 1), revision=2, price="2")
-    _version(book, _utc(2026, 1, 1), revision=1, price="1", withdrawn_at=_utc(2026, 2, 1))
+    _version(book, _utc(2026, 1, 1), revision=1, price="1", withdrawn_at=withdrawn_at)
     assert _in_force(_read(), "cost", _utc(2026, 1, 1)) == ("cost@2026-01-01.2", 2 * USD)
 
 

@@ -38,7 +38,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 # ---- bodies, written in every way that JSON allows
 
-NAMES = st.sampled_from(["model", "stream_options", "messages", "stream", "n", "x", "модель", '"'])
+NAMES = st.sampled_from(["model", "stream_options", "messages", "n", '"', 'x"model', '\\"model'])
 TEXTS = st.sampled_from(
     [
         "",
@@ -70,6 +70,7 @@ BODIES = st.fixed_dictionaries(
         "metadata": st.none() | st.dictionaries(NAMES, VALUES, max_size=3),
         "tools": st.none() | st.lists(st.dictionaries(NAMES, VALUES, max_size=3), max_size=2),
         "vendor": VALUES,
+        'a"model': TEXTS,
     },
 ).flatmap(lambda body: st.permutations(list(body.items())).map(dict))
 
@@ -212,6 +213,23 @@ def test_a_nested_model_is_left_alone_wherever_it_stands(where: str) -> None:
         sent = json.loads(_spliced((PLAIN % body).encode())[0])
         assert sent["model"] == MODEL
         assert sent["tools"] == [{"model": "pro"}, {"a": {"model": "pro"}}]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        r'"a": "\\", ',
+        r'"a": "\\\"}}]", ',
+        r'"a": "{[\"", ',
+        r'"a": "\"model\": \"pro\"", ',
+        r'"a\"model": "pro", ',
+        r'"\\\"model": null, ',
+        r'"a": {"b\\": [{"model": "pro"}, "]}"]}, ',
+    ],
+)
+def test_what_only_looks_like_the_model_is_left_alone(before: str) -> None:
+    sent, _ = _spliced((PLAIN % f'{before}"model": "pro", ').encode())
+    assert sent.decode() == PLAIN % f'{before}"model": {WANTED}, '
 
 
 def test_numbers_keep_their_value_where_the_body_is_written_anew() -> None:

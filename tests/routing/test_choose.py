@@ -120,6 +120,19 @@ def test_the_ends_of_what_can_be_drawn_choose_a_target_with_weight(drawn: float)
     assert order == (["b", "c", "a"] if drawn == 0 else ["c", "b", "a"])
 
 
+@pytest.mark.parametrize(
+    ("drawn", "first"), [(0.0, "a"), (0.249, "a"), (0.25, "b"), (0.749, "b"), (0.75, "c")]
+)
+def test_each_weight_has_its_own_stretch_of_what_can_be_drawn(drawn: float, first: str) -> None:
+    targets = [RouteTargetSnapshot(_usable(name), w) for name, w in [("a", 1), ("b", 2), ("c", 1)]]
+    assert in_weighted_order(targets, lambda: drawn)[0].model.name == first
+    pool = [_credential(target.model.name, target.weight) for target in targets]
+    choice = choose(_alias(_route((_model("m", *pool), 1))), ANYBODY, draw=lambda: drawn)
+    credential = choice.targets[0].credential
+    assert credential is not None
+    assert credential.name == first
+
+
 # ---- targets and fallbacks
 
 
