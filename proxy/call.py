@@ -102,7 +102,7 @@ async def _chat(exchange: Exchange, target: Target, reply: Reply, upstreams: Ups
         except TimeoutError:
             raise UpstreamError("timeout", TOTAL_TIMEOUT) from None
     outbound = OUTBOUND[provider.dialect]
-    passes = provider.dialect == exchange.endpoint.dialect and not exchange.endpoint.array
+    passes = provider.dialect == exchange.endpoint.dialect
     body, hides_usage = _chat_body(exchange, target, outbound, passes=passes)
     total_at = _total_at(exchange, target)
     path = outbound.path(target.model.upstream, stream=exchange.stream)

@@ -11,6 +11,7 @@ from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
 from proxy.dialects import INBOUND
 from proxy.dialects.faces import Inbound, Start
+from proxy.dialects.gemini.stream import ArrayFrames
 from proxy.dialects.openai import embeddings
 from proxy.paths import Endpoint
 
@@ -122,6 +123,10 @@ class Exchange:
         if self.endpoint.kind == "embeddings":
             return embeddings.parse(fields)
         return self.inbound.parse(fields)
+
+    def reframer(self) -> ArrayFrames | None:
+        """For a caller who wants the events of a stream as one array."""
+        return ArrayFrames() if self.endpoint.array else None
 
     def read_request(self) -> ChatRequest:
         """The canonical request, read when it is first needed. Raises InvalidRequest."""

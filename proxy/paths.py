@@ -61,6 +61,12 @@ class Reading:
     alias: str = ""
 
 
+def _dialect_of_reader(headers: dict[bytes, bytes]) -> str:
+    if b"anthropic-version" in headers:
+        return "anthropic"
+    return "gemini" if b"x-goog-api-client" in headers else "openai"
+
+
 def find_reading(path: str, headers: dict[bytes, bytes]) -> Reading | None:
     """What a GET reads. Model lists are written as the SDK that asks for them expects, which its
     path or its version header tells."""
@@ -68,7 +74,7 @@ def find_reading(path: str, headers: dict[bytes, bytes]) -> Reading | None:
         return Reading("usage")
     if path == "/v1beta/models":
         return Reading("models", "gemini")
-    dialect = "anthropic" if b"anthropic-version" in headers else "openai"
+    dialect = _dialect_of_reader(headers)
     if path == "/v1/models":
         return Reading("models", dialect)
     if match := _MODEL.fullmatch(path):

@@ -44,8 +44,8 @@ async def _start_stream(exchange: Exchange, reply: Reply, content_type: str) -> 
     """The head of a stream: from here on there is no other answer."""
     now = exchange.first_token = time.perf_counter()
     exchange.head_sent = True
-    head = [(b"content-type", content_type.encode()), *_NO_BUFFERING]
-    await reply.start(200, head + exchange_headers(exchange, now=now))
+    headers = [*_NO_BUFFERING, *exchange_headers(exchange, now=now)]
+    await reply.start_stream(content_type, headers, exchange.reframer())
 
 
 T = TypeVar("T")

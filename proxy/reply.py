@@ -1,7 +1,7 @@
 """The answer on its way to the caller: a head once, bytes, an end."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway_project.units import from_nano
 
@@ -20,11 +20,23 @@ EXPOSED_HEADERS = (
 )
 
 
+class Reframer(Protocol):
+    """Puts the events of a stream into another framing."""
+
+    content_type: str
+
+    def take(self, passing: bytes) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+
 class Reply:
-    """Wraps ASGI's `send`; after the head there is no second one."""
+    """Wraps ASGI's `send`; after the head there is no second one. A stream may be framed anew on
+    its way out."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._reframed: Reframer | None = None
         self.started = False
 
     async def start(self, status: int, headers: Iterable[Header]) -> None:
@@ -33,10 +45,22 @@ class Reply:
             {"type": "http.response.start", "status": status, "headers": list(headers)}
         )
 
+    async def start_stream(
+        self, content_type: str, headers: Iterable[Header], reframer: "Reframer | None"
+    ) -> None:
+        """The head of a stream. With a reframer, what is written goes out as it says."""
+        self._reframed = reframer
+        kind = reframer.content_type if reframer else content_type
+        await self.start(200, [(b"content-type", kind.encode()), *headers])
+
     async def write(self, data: bytes) -> None:
+        if self._reframed is not None:
+            data = self._reframed.take(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes) -> None:
+        if self._reframed is not None:
+            data = self._reframed.take(data) + self._reframed.end()
         await self._send({"type": "http.response.body", "body": data})
 
     async def whole(self, status: int, headers: list[Header], body: bytes) -> None:

@@ -12,24 +12,13 @@ from proxy.dialects.gemini import answer
 from proxy.dialects.gemini.faults import error_object
 from proxy.dialects.gemini.request import read_request as read_request
 from proxy.dialects.gemini.shapes import parse as parse
-from proxy.dialects.gemini.stream import ArrayFrames, ArrayStreamWriter, StreamWriter
+from proxy.dialects.gemini.stream import StreamWriter
 from proxy.dialects.serialising import serialised
 from proxy.errors import GatewayError
 
 
 def stream_writer(request: ChatRequest, start: Start) -> StreamWriter:
-    """For callers who ask for `alt=sse`."""
     return StreamWriter(start)
-
-
-def array_stream_writer(request: ChatRequest, start: Start) -> ArrayStreamWriter:
-    """For those who do not."""
-    return ArrayStreamWriter(start)
-
-
-def array_frames() -> ArrayFrames:
-    """For those, when the provider speaks this dialect too."""
-    return ArrayFrames()
 
 
 def write_body(events: Iterable[Event], request: ChatRequest, start: Start) -> bytes:
@@ -44,11 +33,6 @@ def write_error(error: GatewayError, request_id: str) -> bytes:
 def write_stream_error(error: GatewayError, request_id: str) -> bytes:
     """The event that ends a stream which failed."""
     return b"data: " + write_error(error, request_id) + b"\r\n\r\n"
-
-
-def write_array_error(error: GatewayError, request_id: str, *, opened: bool = True) -> bytes:
-    """The same in an array; `opened` says whether anything of it has been sent."""
-    return (b",\r\n" if opened else b"[") + write_error(error, request_id) + b"]"
 
 
 def _model(alias: str, description: str) -> dict[str, Any]:

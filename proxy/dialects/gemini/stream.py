@@ -25,10 +25,8 @@ from proxy.chat.fold import Block
 from proxy.dialects.faces import Start
 from proxy.dialects.gemini.answer import call_part, ending, note_fault, note_logprobs, report
 from proxy.dialects.gemini.carried import sealed
-from proxy.dialects.gemini.faults import error_object
 from proxy.dialects.gemini.reader import json_of
 from proxy.dialects.serialising import serialised
-from proxy.errors import GatewayError
 from proxy.framing.sse import SseFramer
 
 
@@ -79,11 +77,7 @@ class StreamWriter:
         last = ending(self._finishes, self._asides)
         if self._usage is not None:
             last["usageMetadata"] = report(self._usage.usage, self._usage.extras)
-        return open_calls + self._frame(serialised({**last, **self._names})) + self._end()
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        """What ends a stream that failed; nothing follows it."""
-        return self._frame(serialised(error_object(error, request_id))) + self._end()
+        return open_calls + self._frame(serialised({**last, **self._names}))
 
     def _start(self, event: BlockStarted) -> bytes:
         if event.kind == "tool_call":
@@ -149,35 +143,13 @@ class StreamWriter:
     def _frame(self, chunk: bytes) -> bytes:
         return b"data: " + chunk + b"\r\n\r\n"
 
-    def _end(self) -> bytes:
-        """No marker: the stream just ends."""
-        return b""
-
 
 _ARRAY = "application/json; charset=UTF-8"
 
 
-class ArrayStreamWriter(StreamWriter):
-    """Frames as the elements of an array, which the end closes."""
-
-    content_type = _ARRAY
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        self._opened = False
-
-    def _frame(self, chunk: bytes) -> bytes:
-        before = b",\r\n" if self._opened else b"["
-        self._opened = True
-        return before + chunk
-
-    def _end(self) -> bytes:
-        return b"]"
-
-
 class ArrayFrames:
-    """The provider's own events as the elements of an array, their JSON as it is: for callers of
-    this dialect who do not ask for `alt=sse`, while we always do."""
+    """The events of a stream as the elements of an array, their JSON as it is: for callers who do
+    not ask for `alt=sse`. An error is its last element."""
 
     content_type = _ARRAY
 
@@ -193,10 +165,6 @@ class ArrayFrames:
         """The last bytes; what no blank line has ended included."""
         rest = self._element(json_of(self._framer.rest))
         return rest + (b"]" if self._opened else b"[]")
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        """What ends an array that failed by no event of the provider's; nothing follows it."""
-        return self._element(serialised(error_object(error, request_id))) + b"]"
 
     def _element(self, data: bytes) -> bytes:
         if not data:

@@ -31,6 +31,7 @@ from proxy.dialects.faces import Start
 from proxy.dialects.gemini import inbound, outbound
 from proxy.dialects.gemini.carried import opened
 from proxy.dialects.gemini.reader import read_body
+from proxy.dialects.gemini.stream import ArrayFrames
 from proxy.errors import GatewayError, InvalidRequest, Overloaded, Unauthenticated
 from tests.proxy.dialects.gemini import recorded
 from tests.proxy.dialects.gemini.recorded import Exchange
@@ -82,8 +83,8 @@ def streamed(events: list[Event]) -> bytes:
 
 
 def as_array(events: list[Event]) -> bytes:
-    writer = inbound.array_stream_writer(ASKED, START)
-    return b"".join(writer.write(event) for event in events) + writer.end()
+    array = ArrayFrames()
+    return array.take(streamed(events)) + array.end()
 
 
 def whole(events: list[Event]) -> bytes:
@@ -244,27 +245,10 @@ def test_a_frame_ends_in_crlf_and_names_its_model() -> None:
 
 
 def test_an_array_is_open_until_its_end() -> None:
-    writer = inbound.array_stream_writer(ASKED, START)
-    writer.write(BlockStarted(0, "text"))
-    first, second = writer.write(TextDelta(0, "a")), writer.write(TextDelta(0, "b"))
-    assert first.startswith(b"[{")
-    assert second.startswith(b",\r\n{")
-    last = writer.write(Finished("stop")) + writer.end()
-    assert last.startswith(b",\r\n{")
-    assert len(json.loads(first + second + last)) == 3
-    assert writer.content_type.startswith("application/json")
-
-
-def test_an_array_that_fails_is_closed_by_the_error() -> None:
-    writer = inbound.array_stream_writer(ASKED, START)
-    writer.write(BlockStarted(0, "text"))
-    sent = writer.write(TextDelta(0, "a"))
-    for error in (
-        inbound.write_array_error(Overloaded("full"), "r"),
-        writer.error(Overloaded("full"), "r"),
-    ):
-        assert json.loads(sent + error)[1]["error"]["code"] == 503
-    assert json.loads(inbound.write_array_error(Overloaded("full"), "r", opened=False))
+    array = ArrayFrames()
+    first, second = array.take(b'data: {"a": 1}\n\n'), array.take(b'data: {"b": 2}\n\n')
+    assert (first, second, array.end()) == (b'[{"a": 1}', b',\r\n{"b": 2}', b"]")
+    assert array.content_type.startswith("application/json")
 
 
 @pytest.mark.usefixtures("recordings")
@@ -274,16 +258,17 @@ def test_frames_of_gemini_are_the_elements_of_an_array(
     exchange: Exchange, cut: Callable[[bytes], list[bytes]]
 ) -> None:
     body = recorded.body_of(exchange)
-    array = inbound.array_frames()
+    array = ArrayFrames()
     passed = b"".join(array.take(chunk) for chunk in cut(body)) + array.end()
     frames = recorded.framed(outbound, [body])
     assert json.loads(passed) == [json.loads(frame.partition(b"data:")[2]) for frame in frames]
 
 
-def test_an_array_of_frames_that_fails_is_closed_by_the_error() -> None:
-    array = inbound.array_frames()
-    assert json.loads(inbound.array_frames().end()) == []
-    sent = array.take(b'data: {"a": 1}\n\n') + array.error(Overloaded("full"), "r")
+def test_an_error_is_the_last_element_of_an_array() -> None:
+    array = ArrayFrames()
+    assert json.loads(ArrayFrames().end()) == []
+    event = inbound.write_stream_error(Overloaded("full"), "r")
+    sent = array.take(b'data: {"a": 1}\n\n') + array.take(event) + array.end()
     assert [*json.loads(sent)[1]] == ["error"]
 
 
