@@ -13,6 +13,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 import django
+import hypothesis
 import psycopg
 import pytest
 from django.conf import settings
@@ -23,6 +24,12 @@ from tests.private_services import PostgresServer, RedisServer, ServiceUnavailab
 CI = os.environ.get("CI") == "true"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 RECORDINGS = Path(__file__).resolve().parent.parent.parent / "shared" / "recordings"
+
+# How long an example takes says more about the machine's other work than about ours.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 _until_the_end = ExitStack()
 _no_database: ServiceUnavailable | None = None
