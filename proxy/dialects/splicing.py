@@ -14,7 +14,7 @@ import orjson
 from proxy.dialects.serialising import serialised as as_json
 
 _KEY = b'"model"'
-_VALUE = re.compile(rb'\s*+:\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+"|null)')
+_VALUE = re.compile(rb'\s*+:\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+"|null)?+')
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 """What no serialiser writes, and the only other way to spell a key."""
 
@@ -37,17 +37,18 @@ def with_model(raw: bytes, given: str | None, model: str) -> bytes | None:
     if given == model:
         return raw
     encoded = orjson.dumps(model)
-    found = _model_in(raw)
-    if found is not None:
-        start, end = found
-        return raw[:start] + encoded + raw[end:]
-    if given is None and _ESCAPED_LETTER.search(raw) is None:
-        return with_members(raw, [b'"model":' + encoded])
-    return None
+    own = _model_in(raw)
+    if own is None:
+        may_be_new = given is None and _ESCAPED_LETTER.search(raw) is None
+        return with_members(raw, [b'"model":' + encoded]) if may_be_new else None
+    if own[1] is None:
+        return None
+    return raw[: own.start(1)] + encoded + raw[own.end(1) :]
 
 
-def _model_in(raw: bytes) -> tuple[int, int] | None:
-    """Where the value of the object's own `model` stands."""
+def _model_in(raw: bytes) -> re.Match[bytes] | None:
+    """What follows the object's own key `model`; its group is the value where that can be spliced:
+    text or null."""
     depth = counted = 0
     at = raw.find(_KEY)
     while at >= 0:
@@ -55,7 +56,7 @@ def _model_in(raw: bytes) -> tuple[int, int] | None:
         if value is not None and raw[at - 1 : at] != b"\\":
             depth += _depth_gained(raw[counted:at])
             if depth == 1:
-                return value.span(1)
+                return value
             counted = value.end()
         at = raw.find(_KEY, at + len(_KEY))
     return None

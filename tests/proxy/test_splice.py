@@ -232,6 +232,15 @@ def test_what_only_looks_like_the_model_is_left_alone(before: str) -> None:
     assert sent.decode() == PLAIN % f'{before}"model": {WANTED}, '
 
 
+@pytest.mark.parametrize("value", ["5", "true", "[]", "{}", '{"model":"pro"}', '["model"]'])
+def test_a_model_that_is_no_text_is_replaced_where_it_does_not_count(value: str) -> None:
+    raw = (PLAIN % f'"model": {value}, ').encode()
+    fields = parse_json(raw)
+    del fields["model"]  # as where the path names the alias
+    sent, _ = for_upstream(raw, parse(fields), MODEL)
+    assert json.loads(sent, object_pairs_hook=_without_twins) == {**fields, "model": MODEL}
+
+
 def test_numbers_keep_their_value_where_the_body_is_written_anew() -> None:
     huge = 123456789012345678901234567890
     raw = f'{{"messages": [], "mod\\u0065l": "a", "x": [{huge}, 1.5, -0.0, 1e300, 0.1]}}'.encode()
