@@ -31,6 +31,12 @@ def signature_of(signature: str, extras: dict[str, Any]) -> str:
     return sealed(signature, foreign(extras)) or MARK
 
 
+def is_free_form(call: BlockStarted | Block) -> bool:
+    """Whether a tool call brings free text (OpenAI's custom tools), even if it looks like JSON. An
+    input is an object here, so the text becomes its member `input`."""
+    return bool(call.extras.get("openai", {}).get("type") == "custom")
+
+
 def block_of(started: BlockStarted | Block, *, number: int = 0) -> dict[str, Any] | None:
     """A content block as it starts: empty, with what only this dialect has. None for a block that
     has no form in this dialect."""
@@ -63,10 +69,9 @@ def whole_block(block: Block, number: int) -> dict[str, Any] | None:
             signature = signature_of(block.signature, block.extras)
             written |= {"thinking": block.text, "signature": signature}
         case "tool_use":
-            given = as_object(block.text or "{}")
-            # The text of a free-form tool, or JSON cut off by the limit: better shown than lost.
-            is_free_form = block.extras.get("openai", {}).get("type") == "custom"
-            name = "input" if is_free_form else "_raw"
+            given = None if is_free_form(block) else as_object(block.text or "{}")
+            # JSON that the limit cut off is better shown than lost.
+            name = "input" if is_free_form(block) else "_raw"
             written["input"] = {name: block.text} if given is None else given
     return written
 

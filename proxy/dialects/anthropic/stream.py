@@ -23,12 +23,13 @@ from proxy.chat.events import (
     UsageReported,
 )
 from proxy.chat.usage import Usage
-from proxy.dialects.anthropic.answer import block_of, finish_of, signature_of
+from proxy.dialects.anthropic.answer import block_of, finish_of, is_free_form, signature_of
 from proxy.dialects.anthropic.usage import write_usage
 from proxy.dialects.faces import Start
 from proxy.dialects.serialising import serialised
 
 _NONE = -1
+_FREE_FORM_START = '{"input":"'
 _MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -196,8 +197,22 @@ class StreamWriter:
     def _write_arguments(self, event: ToolArgumentsDelta) -> bytes:
         if event.block != self._current or not event.json:
             return b""
-        self._arguments.append(event.json)
-        return self._prefix + serialised(event.json) + b"}}\n\n"
+        piece = event.json
+        if is_free_form(self._blocks[event.block]):
+            within = serialised(piece)[1:-1].decode()
+            piece = within if self._arguments else _FREE_FORM_START + within
+        return self._say_arguments(piece)
+
+    def _say_arguments(self, piece: str) -> bytes:
+        self._arguments.append(piece)
+        return self._prefix + serialised(piece) + b"}}\n\n"
+
+    def _end_free_form(self) -> bytes:
+        started = self._blocks[self._current]
+        if started.kind != "tool_call" or not is_free_form(started):
+            return b""
+        end = '"}' if self._arguments else _FREE_FORM_START + '"}'
+        return self._say_arguments(end)
 
     def _begin(self) -> bytes:
         if self._has_started:
@@ -240,9 +255,9 @@ class StreamWriter:
     def _close(self) -> bytes:
         if self._current == _NONE:
             return b""
-        signed = self._sign()
+        last = self._sign() + self._end_free_form()
         self._current = _NONE
-        return signed + _frame("content_block_stop", {"index": self._index})
+        return last + _frame("content_block_stop", {"index": self._index})
 
 
 def _block(event: Event) -> int:

@@ -63,12 +63,13 @@ def written(events: list[Event], *, stream: bool) -> bytes:
 
 def given(block: Block) -> Any:
     """A call's arguments, as a caller would read them; text that is no object as it stands."""
-    name = "input" if block.extras.get("openai", {}).get("type") == "custom" else "_raw"
+    if block.extras.get("openai", {}).get("type") == "custom":
+        return {"input": block.text}
     try:
         parsed = orjson.loads(block.text or "{}")
     except orjson.JSONDecodeError:
-        return {name: block.text}
-    return parsed if isinstance(parsed, dict) else {name: block.text}
+        return {"_raw": block.text}
+    return parsed if isinstance(parsed, dict) else {"_raw": block.text}
 
 
 def differences(answer: Answer, message: Any, *, stream: bool) -> list[str]:

@@ -166,6 +166,22 @@ def test_a_call_that_never_ends_holds_nothing_back_for_ever() -> None:
     assert [name for name, _ in sdk.calls_of(sdk.read(written, stream=True))] == ["f", "g"]
 
 
+@pytest.mark.parametrize(
+    "pieces", [["4 ", "+ 4"], ['{"a":', "1}"], ['say "hi"\n', "\\ é"], ["4"], []], ids=repr
+)
+def test_the_text_of_a_free_form_tool_is_its_input(pieces: list[str]) -> None:
+    custom = {"openai": {"type": "custom"}}
+    events = [
+        BlockStarted(0, "tool_call", call_id="a", name="math", extras=custom),
+        *(ToolArgumentsDelta(0, piece) for piece in pieces),
+        BlockEnded(0),
+        Finished("tool_calls"),
+    ]
+    whole = inbound.write_body(events, ChatRequest(messages=()), START)
+    for message in (sdk.read(write(*events), stream=True), sdk.read(whole, stream=False)):
+        assert sdk.calls_of(message) == [("math", {"input": "".join(pieces)})]
+
+
 def test_blocks_of_other_providers_and_other_choices_are_skipped() -> None:
     written = write(
         BlockStarted(0, "other", extras={"gemini": {"executableCode": {}}}),
