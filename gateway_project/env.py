@@ -6,6 +6,7 @@ mount secrets). A malformed or unreadable value stops the start with a message t
 
 import base64
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ STATE_DIR = BASE_DIR / "var"
 """What a laptop keeps between runs when nothing else is configured: database, journals, secrets."""
 
 SHORTEST_SECRET = 32
+_HOST = re.compile(r"\*|[A-Za-z0-9.*_-]+(:\d+)?|\[?[0-9A-Fa-f:.]+\]?|[0-9A-Fa-f:.]+/\d+")
 
 
 class EnvironmentInvalid(Exception):
@@ -94,6 +96,21 @@ class Environment(BaseSettings):
     @classmethod
     def _named(cls, value: object) -> object:
         return value or None  # an empty path would be the working directory
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("begins with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("allowed_hosts", "allowed_private_hosts")
+    @classmethod
+    def _hosts(cls, value: list[str]) -> list[str]:
+        for host in value:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no host name, address or network")
+        return value
 
     @field_validator("secret_key")
     @classmethod

@@ -11,6 +11,7 @@ from django.conf import settings
 from proxy import metrics, pipeline, reads
 from proxy.authenticate import Authenticator
 from proxy.body import Receive
+from proxy.dialects import INBOUND
 from proxy.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -50,10 +51,10 @@ class Proxy:
             await self._start()
         path = scope["path"]
         reply = Reply(send)
-        if path in ("/healthz", "/readyz"):
+        if path == "/metrics" or (path == "/readyz" and b"verbose" in scope["query_string"]):
+            await self._report_inside(path, dict(scope["headers"]), reply)
+        elif path in ("/healthz", "/readyz"):
             await self._report_health(path, reply)
-        elif path == "/metrics":
-            await self._report_metrics(dict(scope["headers"]), reply)
         elif scope["method"] == "OPTIONS":
             await self._preflight(dict(scope["headers"]), reply)
         else:
@@ -108,15 +109,21 @@ class Proxy:
             200 if ready else 503, [(b"content-type", b"application/json")], orjson.dumps(body)
         )
 
-    async def _report_metrics(self, headers: dict[bytes, bytes], reply: Reply) -> None:
+    async def _report_inside(self, path: str, headers: dict[bytes, bytes], reply: Reply) -> None:
+        """What only operators see: the metrics, and readiness with its details."""
+        store = self.worker.store
         token = settings.ENVIRONMENT.metrics_token
         wanted = token.get_secret_value() if token else None
-        if metrics.may_read(wanted, headers.get(b"authorization")):
-            metrics.WAITING.set(self.worker.store.waiting)
+        if not metrics.may_read(wanted, headers.get(b"authorization")):
+            await _bare_error(reply, Unauthenticated("no metrics token"), headers)
+        elif path == "/metrics":
+            metrics.WAITING.set(store.waiting)
             head = [(b"content-type", metrics.CONTENT_TYPE)]
             await reply.whole(200, head, metrics.exposition())
         else:
-            await _bare_error(reply, Unauthenticated("no metrics token"), headers)
+            body = {"status": "ok" if store.is_ready else "unready", **store.state()}
+            head = [(b"content-type", b"application/json")]
+            await reply.whole(200 if store.is_ready else 503, head, orjson.dumps(body))
 
     async def _preflight(self, headers: dict[bytes, bytes], reply: Reply) -> None:
         """A browser asks before it sends a credential: any tenant's origin may go on to ask."""
@@ -168,15 +175,6 @@ async def _send_json(exchange: Exchange, reply: Reply, body: bytes) -> None:
 async def _bare_error(reply: Reply, error: GatewayError, headers: dict[bytes, bytes]) -> None:
     """An error before there is an exchange."""
     name = request_id(headers.get(b"x-request-id"))
-    body = {
-        "error": {
-            "message": error.message,
-            "type": "server_error",
-            "code": error.code,
-            "param": None,
-            "request_id": name,
-        }
-    }
     await reply.whole(
         error.status,
         [
@@ -184,5 +182,5 @@ async def _bare_error(reply: Reply, error: GatewayError, headers: dict[bytes, by
             (b"x-request-id", name.encode()),
             *pipeline.error_headers(error),
         ],
-        orjson.dumps(body),
+        INBOUND["openai"].write_error(error, name),
     )

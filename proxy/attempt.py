@@ -8,7 +8,7 @@ import structlog
 
 from billing.records import AttemptRow
 from proxy.call import CALLS
-from proxy.errors import GatewayError, UpstreamError
+from proxy.errors import UpstreamError
 from proxy.exchange import Exchange
 from proxy.reply import Reply
 from proxy.settle import moment
@@ -35,18 +35,23 @@ def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
         error.message = error.message.replace(secret, "[redacted]")
         if error.body is not None:
             error.body = error.body.replace(secret.encode(), b"[redacted]")
+    status = error.upstream_status or 0
+    if error.code == "upstream_error" and status >= 400 and str(status) not in error.message:
+        error.message = f"The upstream answered {status}: {error.message}"
     error.message = error.message[:2000]
     return error
 
 
-async def _try(exchange: Exchange, target: Target, reply: Reply, upstreams: Upstreams) -> bytes:
+async def _try(
+    exchange: Exchange, target: Target, role: str, reply: Reply, upstreams: Upstreams
+) -> bytes:
     """One call, with its attempt noted whatever becomes of it."""
     started = time.perf_counter()
     attempt = AttemptRow(
         record_id=exchange.record_id,
         ordinal=len(exchange.attempts) + 1,
         started_at=moment(time.time()),
-        role="fallback" if exchange.attempts else "first",
+        role=role,
         provider=target.model.provider.name,
         model=target.model.name,
         credential=target.credential.name if target.credential else "",
@@ -78,19 +83,21 @@ async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Sto
     choice, alias = exchange.choice, exchange.alias
     assert choice is not None and alias is not None
     exchange.called = time.perf_counter()
-    loop = asyncio.get_running_loop()
-    failure: GatewayError | None = None
-    for target in choice.targets:
+    failure: UpstreamError | None = None
+    waiting = list(choice.targets)
+    while waiting:
+        target = waiting.pop(0)
+        role = _role(failure)
         if failure is not None:
             await _start_over(exchange, target, store)
         try:
-            return await _try(exchange, target, reply, upstreams)
+            return await _try(exchange, target, role, reply, upstreams)
         except UpstreamError as error:
             exchange.answered = time.perf_counter()
             _count_rate_limits(error, exchange)
-            if exchange.head_sent or not _falls_back(error.kind, alias.fallback_on):
-                raise
-            if exchange.deadline is not None and exchange.deadline <= loop.time():
+            if error.is_stale and role != "retry":
+                waiting.insert(0, target)
+            elif not _may_go_on(error, exchange, alias.fallback_on):
                 raise
             log.info(
                 "an attempt failed",
@@ -103,6 +110,21 @@ async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Sto
             failure = error
     assert failure is not None
     raise failure
+
+
+def _role(failure: UpstreamError | None) -> str:
+    """What the next attempt is, after that failure."""
+    if failure is None:
+        return "first"
+    return "retry" if failure.is_stale else "fallback"
+
+
+def _may_go_on(error: UpstreamError, exchange: Exchange, on: frozenset[str]) -> bool:
+    """Whether another target may be tried: nothing was sent, the alias falls back on this, and the
+    caller still waits."""
+    if exchange.head_sent or not _falls_back(error.kind, on):
+        return False
+    return exchange.deadline is None or exchange.deadline > asyncio.get_running_loop().time()
 
 
 def _count_rate_limits(error: UpstreamError, exchange: Exchange) -> None:

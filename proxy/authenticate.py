@@ -62,19 +62,21 @@ def read_token(headers: list[tuple[bytes, bytes]]) -> str:
     """The one credential of a request. Raises Unauthenticated for none, or two that disagree."""
     found = set()
     for name, value in headers:
-        if name in CREDENTIAL_HEADERS:
-            token = value
-            if name == b"authorization":
-                scheme, _, token = value.partition(b" ")
-                if scheme.lower() != b"bearer":
-                    raise Unauthenticated("the Authorization scheme is not Bearer")
+        if name not in CREDENTIAL_HEADERS:
+            continue
+        token = value
+        if name == b"authorization":
+            scheme, _, token = value.partition(b" ")
+            if scheme.lower() != b"bearer":
+                continue  # another kind of credential, which is for somebody else
+        if token.strip():
             found.add(token.strip())
     if not found:
         raise Unauthenticated("no credential")
     if len(found) > 1:
         raise Unauthenticated("two credentials that disagree")
     only = found.pop()
-    if not only or len(only) > LONGEST_TOKEN or not only.isascii():
+    if len(only) > LONGEST_TOKEN or not only.isascii():
         raise Unauthenticated("malformed credential")
     return only.decode()
 

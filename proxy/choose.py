@@ -27,6 +27,8 @@ def find_alias(exchange: Exchange, name: str) -> AliasSnapshot:
     if ("", name) in aliases or (caller.tenant.name, name) in aliases:
         raise AliasNotAllowed(f"This key may not use the alias {name!r}.", param="model")
     usable = ", ".join(sorted(caller.aliases)[:LISTED_ALIASES]) or "none"
+    if len(caller.aliases) > LISTED_ALIASES:
+        usable += f" and {len(caller.aliases) - LISTED_ALIASES} more (GET /v1/models)"
     raise AliasNotFound(
         f"There is no alias {name[:64]!r}. This key may use: {usable}.", param="model"
     )

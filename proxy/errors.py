@@ -159,13 +159,13 @@ class UpstreamError(GatewayError):
     ) -> None:
         super().__init__(message, param=param, retry_after=retry_after)
         self.kind = kind
+        self.is_stale = False
+        """A kept connection had been closed; asking again on a fresh one asks once."""
         self.upstream_status = upstream_status
         self.body = body
         self.status, self.code = self.ANSWERS[kind]
         self.blames_request = self.status == 400
         """The upstream refused the request itself, in words that are worth passing on."""
-        if self.blames_request and upstream_status in (413, 422):
-            self.status = upstream_status
 
     def stays_upstreams(self) -> None:
         """Makes a rate limit an error like any other of the upstream's."""

@@ -120,6 +120,8 @@ class Exchange:
 
     def parse(self, fields: dict[str, Any]) -> Any:
         """The body, checked. Raises InvalidRequest."""
+        if self.endpoint.alias is not None and not isinstance(fields.get("model"), str):
+            fields.pop("model", None)  # the path decides, whatever stands there
         if self.endpoint.kind == "embeddings":
             return embeddings.parse(fields)
         return self.inbound.parse(fields)

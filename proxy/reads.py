@@ -5,7 +5,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from proxy.errors import AliasNotFound, InvalidRequest, ScopeMissing
+from proxy.choose import find_alias
+from proxy.errors import InvalidRequest, ScopeMissing
 from proxy.exchange import Exchange
 from proxy.paths import Reading
 from proxy.store import Store
@@ -22,9 +23,7 @@ async def read(exchange: Exchange, reading: Reading, query: bytes, store: Store)
     if reading.what == "models":
         listed = [(name, alias.description) for name, alias in sorted(aliases.items())]
         return exchange.inbound.write_models(listed)
-    alias = aliases.get(reading.alias)
-    if alias is None:
-        raise AliasNotFound(f"This key may use no alias {reading.alias[:64]!r}.", param="model")
+    alias = find_alias(exchange, reading.alias)
     return exchange.inbound.write_model(reading.alias, alias.description)
 
 

@@ -65,6 +65,7 @@ class _PassingStream:
         self.held: list[bytes] = []
         self.flowing = False
         self.ended = False
+        self.failure: UpstreamError | None = None
 
     def take(self, chunk: bytes) -> bytes:
         """The bytes that may go on now. Raises UpstreamError."""
@@ -98,7 +99,8 @@ class _PassingStream:
         """Notes what a frame shows, and puts it where it belongs."""
         seen = self._watch.sight(frame)
         if seen.error is not None:
-            self._fail(seen.error, frame, going)
+            self._fail(seen.error, frame)
+            return
         if seen.usage is not None:
             self._exchange.usage = seen.usage
         self._finished = self._finished or seen.finished
@@ -115,15 +117,13 @@ class _PassingStream:
             if self._size_held > HELD_BYTES:
                 raise UpstreamError("server_error", "The upstream sent no content for too long.")
 
-    def _fail(self, error: UpstreamError, frame: bytes, going: list[bytes]) -> None:
-        """An error of the upstream in its stream. After content its own event ends ours."""
-        if self.flowing:
-            self._exchange.answered = time.perf_counter()
-            passed = b"".join(going)
-            error.body = passed + frame
-            if passed and self._exchange.delivered is not None:
-                self._exchange.delivered.add(passed)
-        raise error
+    def _fail(self, error: UpstreamError, frame: bytes) -> None:
+        """An error of the upstream in its stream. Before content it is raised; after content it
+        waits until what came before it has gone, and then its own event ends ours."""
+        error.body = frame
+        if not self.flowing:
+            raise error
+        self.failure, self.ended = error, True
 
     def finish(self, delivered: Delivered) -> bytes:
         """The last bytes. Raises UpstreamError when the upstream stopped in the middle."""
@@ -131,7 +131,8 @@ class _PassingStream:
         if rest:
             seen = self._watch.sight(rest)
             if seen.error is not None:
-                self._fail(seen.error, rest, [])
+                seen.error.body = rest
+                raise seen.error
             self._finished = self._finished or seen.finished
             self._exchange.usage = seen.usage or self._exchange.usage
             self.held.append(rest)
@@ -233,6 +234,8 @@ async def pass_stream(
                 delivered.add(going)
             clock.tick()
     exchange.answered = time.perf_counter()
+    if stream.failure is not None:
+        raise stream.failure
     last = stream.finish(delivered)
     if not exchange.head_sent:
         await _start_stream(exchange, reply, _EVENT_STREAM)

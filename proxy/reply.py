@@ -73,10 +73,12 @@ class Reply:
 def cors_headers(exchange: "Exchange") -> list[Header]:
     """For an origin that the caller's tenant lists; nothing otherwise."""
     origin = exchange.headers.get(b"origin")
-    if origin is None or exchange.caller is None:
+    if origin is None:
         return []
-    if origin.decode("latin-1") not in exchange.caller.tenant.cors_origins:
-        return []
+    # Who was refused has no tenant yet: the answer says nothing but that, to an origin of any.
+    tenants = [exchange.caller.tenant] if exchange.caller else exchange.snapshot.tenants.values()
+    if not any(origin.decode("latin-1") in tenant.cors_origins for tenant in tenants):
+        return [(b"vary", b"Origin")]
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", EXPOSED_HEADERS),

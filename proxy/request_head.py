@@ -29,7 +29,13 @@ def _labels(text: str) -> dict[str, str]:
         name, equals, value = pair.strip().partition("=")
         if not equals or not _SLUG.match(name) or not _LABEL_VALUE.fullmatch(value):
             raise InvalidRequest(
-                "x-gateway-labels is a list like team=search,env=prod", param="x-gateway-labels"
+                f"x-gateway-labels: {pair.strip()[:80]!r} is no label; a list is like "
+                "team=search,env=prod, with names of a-z, 0-9, '.', '_' and '-'",
+                param="x-gateway-labels",
+            )
+        if name in labels:
+            raise InvalidRequest(
+                f"x-gateway-labels: {name!r} stands twice", param="x-gateway-labels"
             )
         labels[name] = value
     if len(labels) > MOST_LABELS:
@@ -39,22 +45,29 @@ def _labels(text: str) -> dict[str, str]:
     return labels
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise InvalidRequest(f"x-gateway-timeout: {error}", param="x-gateway-timeout") from None
+    if seconds <= 0:
+        raise InvalidRequest("x-gateway-timeout must be more than 0", param="x-gateway-timeout")
+    return seconds
+
+
 def read_head(exchange: Exchange) -> None:
-    """Fills labels, project and deadline. Raises InvalidRequest."""
+    """Fills labels, project and deadline; an empty header says nothing. Raises InvalidRequest."""
     headers = exchange.headers
     assert exchange.caller is not None
     exchange.project = exchange.caller.project
-    if (labels := headers.get(b"x-gateway-labels")) is not None:
+    if labels := headers.get(b"x-gateway-labels"):
         exchange.labels = _labels(labels.decode(errors="replace"))
-    if (project := headers.get(b"x-gateway-project")) is not None and not exchange.project:
+    if (project := headers.get(b"x-gateway-project")) and not exchange.project:
         exchange.project = project.decode("latin-1")
         if not _SLUG.match(exchange.project):
             raise InvalidRequest("x-gateway-project is a name", param="x-gateway-project")
-    if (timeout := headers.get(b"x-gateway-timeout")) is not None:
-        try:
-            seconds = parse_duration(timeout.decode("latin-1"))
-        except ValueError as error:
-            raise InvalidRequest(f"x-gateway-timeout: {error}", param="x-gateway-timeout") from None
+    if timeout := headers.get(b"x-gateway-timeout"):
+        seconds = _seconds(timeout.decode("latin-1"))
         exchange.deadline = asyncio.get_running_loop().time() + seconds
 
 

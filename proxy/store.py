@@ -157,6 +157,12 @@ class Store:
         """Settled records that are not in the database yet."""
         return len(self._waiting)
 
+    def state(self) -> dict[str, Any]:
+        """For operators: what is wrong, what is loaded, what waits."""
+        revisions = dict(self._snapshot.revisions) if self._snapshot else {}
+        reasons = [self.problem] if self.problem else []
+        return {"reasons": reasons, "revisions": revisions, "records_waiting": self.waiting}
+
     # ---- life
 
     async def start(self) -> None:

@@ -27,6 +27,8 @@ MAX_BODY = 64_000_000
 """Bytes of a whole answer, and of an error's body."""
 IDLE_SECONDS = 30
 """How long an unused connection is kept; providers close theirs after a minute or more."""
+STALE_SECONDS = 0.05
+"""A kept connection that ends this soon after a request was ended before it, not because of it."""
 DRAIN_SECONDS = 0.2
 """How long a connection is given to end its answer so that it can be used again."""
 TOTAL_TIMEOUT = "The answer took longer than it may in all (total)."
@@ -185,22 +187,23 @@ class Upstreams:
     ) -> Answer:
         """The answer once its head is there. Raises UpstreamError.
 
-        `total_at` is the loop's time at which the whole answer is late. A kept connection that the
-        upstream closed before it heard of this request is replaced, once.
+        `total_at` is the loop's time at which the whole answer is late. The error says when a kept
+        connection turned out to be closed: the upstream has then most likely not heard of it.
         """
         place = self._places.get(url)
         if place is None:
             place = self._places[url] = place_of(url)
         request = _request(place, headers, body)
         connection = self._kept(place) or await self._connect(place, timeouts.connect, total_at)
+        asked = time.monotonic()
         try:
             return await self._exchange(connection, place, request, timeouts, total_at)
         except UpstreamError as error:
             was_kept = connection.exchanges > 1 and not connection.heard
-            if error.kind != "connection" or not was_kept or connection.is_open:
-                raise
-        connection = await self._connect(place, timeouts.connect, total_at)
-        return await self._exchange(connection, place, request, timeouts, total_at)
+            error.is_stale = (
+                was_kept and error.kind == "connection" and time.monotonic() - asked < STALE_SECONDS
+            )
+            raise
 
     async def _exchange(
         self,

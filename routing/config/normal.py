@@ -16,15 +16,20 @@ Plain = dict[str, Any]
 SECTIONS = ("tiers", "guards", "price_books", "providers", "models", "aliases", "tenants")
 """The top-level mappings, in an order in which each only needs the ones before it."""
 
-OF_A_TENANT = ("projects", "providers", "models", "own_aliases")
-"""Mappings inside a tenant whose entries are things of their own."""
-
 _IDENTITIES = {"keys": "name", "issuers": "issuer", "hmac": "name", "webhooks": "url"}
+
+OF_A_TENANT = ("projects", "providers", "models", "own_aliases", *_IDENTITIES)
+"""What stands inside a tenant as a thing of its own: leaving a key's policy out must not widen what
+the key may do."""
 
 
 def listed(document: Document) -> Plain:
+    """A tenant's status is there whenever the file says it: silence leaves it as it is."""
     plain = document.model_dump(mode="json", exclude_defaults=True)
     plain.pop("version", None)
+    for name, tenant in document.tenants.items():
+        if "status" in tenant.model_fields_set:
+            plain["tenants"][name]["status"] = tenant.status
     return plain
 
 
@@ -74,13 +79,19 @@ def merge(stored: Plain, wanted: Plain, prune: bool) -> Plain:
 
     What stands under its name in a mapping is a thing of its own, made to match whole when the
     file has it, and kept (or with `prune` dropped) when the file lacks it; so are the dated
-    versions of a price book. Any other list belongs to its owner and is matched whole.
+    versions of a price book, and a tenant's key policies, issuers, signers and webhooks. Any other
+    list belongs to its owner and is matched whole.
     """
     result: Plain = {"gateway": wanted.get("gateway", {} if prune else stored.get("gateway", {}))}
     for section in SECTIONS:
         result[section] = _merge_mapping(stored, wanted, section, prune)
     for tenant, entry in result["tenants"].items():
-        _merge_inside(stored["tenants"].get(tenant, {}), entry, OF_A_TENANT, prune)
+        held = stored["tenants"].get(tenant, {})
+        _merge_inside(held, entry, OF_A_TENANT, prune)
+        if "status" in held and not prune:
+            entry.setdefault("status", held["status"])  # who was suspended by hand stays so
+        if entry.get("status") == "active":
+            del entry["status"]
     for book, entry in result["price_books"].items():
         _merge_inside(stored["price_books"].get(book, {}), entry, ("versions",), prune)
     return result

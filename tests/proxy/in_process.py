@@ -145,8 +145,8 @@ class InProcess:
         scope = {
             "type": "http",
             "method": "POST",
-            "path": path,
-            "query_string": b"",
+            "path": path.partition("?")[0],
+            "query_string": path.partition("?")[2].encode(),
             "headers": [
                 (b"authorization", f"Bearer {self._token}".encode()),
                 (b"content-type", b"application/json"),

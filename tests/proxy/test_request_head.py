@@ -66,7 +66,7 @@ def test_headers_that_say_nothing_change_nothing() -> None:
         (b"team=", {"team": ""}),
         (b"path=a/b:c@d+e.f-g h", {"path": "a/b:c@d+e.f-g h"}),
         ("team=süd".encode(), {"team": "süd"}),
-        (b"team=a,team=b", {"team": "b"}),
+        (b"", {}),
         (b"v=" + b"x" * 128, {"v": "x" * 128}),
     ],
 )
@@ -77,8 +77,9 @@ def test_labels_are_read(header: bytes, labels: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        b"",
+        b" ",
         b"team",
+        b"team=a,team=b",
         b"=search",
         b"Team=search",
         b"te am=search",
@@ -134,7 +135,14 @@ def test_a_keys_own_project_is_not_to_be_changed() -> None:
     assert _read({b"x-gateway-project": b"other"}, project="search").project == "search"
 
 
-@pytest.mark.parametrize("header", [b"", b"Search", b"a b", b"../x", b"a" * 65, b"a\n", b"\xff"])
+def test_an_empty_header_says_nothing() -> None:
+    exchange = _read(
+        {b"x-gateway-project": b"", b"x-gateway-timeout": b"", b"x-gateway-labels": b""}
+    )
+    assert (exchange.labels, exchange.project, exchange.deadline) == ({}, "", None)
+
+
+@pytest.mark.parametrize("header", [b" ", b"Search", b"a b", b"../x", b"a" * 65, b"a\n", b"\xff"])
 def test_a_project_that_is_no_name_is_refused(header: bytes) -> None:
     assert _refused({b"x-gateway-project": header}).param == "x-gateway-project"
 
@@ -143,7 +151,7 @@ def test_a_project_that_is_no_name_is_refused(header: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [(b"20s", 20), (b"250ms", 0.25), (b"2m", 120), (b"0s", 0)]
+    ("header", "seconds"), [(b"20s", 20), (b"250ms", 0.25), (b"2m", 120), (b"1ms", 0.001)]
 )
 async def test_a_timeout_is_a_moment_on_the_loops_clock(header: bytes, seconds: float) -> None:
     before = asyncio.get_running_loop().time()
@@ -153,11 +161,18 @@ async def test_a_timeout_is_a_moment_on_the_loops_clock(header: bytes, seconds: 
     assert before + seconds <= exchange.deadline <= after + seconds
 
 
-@pytest.mark.parametrize("header", [b"", b"20", b"soon", b"-1s", b"1 s", b"\xff", b"1e3s", b"infs"])
+@pytest.mark.parametrize(
+    "header", [b" ", b"20", b"soon", b"-1s", b"1 s", b"\xff", b"1e3s", b"infs"]
+)
 async def test_a_timeout_that_is_no_duration_is_refused(header: bytes) -> None:
     refused = _refused({b"x-gateway-timeout": header})
     assert refused.param == "x-gateway-timeout"
     assert "a duration is" in refused.message
+
+
+@pytest.mark.parametrize("header", [b"0s", b"0ms", b"0.0m"])
+async def test_a_timeout_of_nothing_is_refused(header: bytes) -> None:
+    assert _refused({b"x-gateway-timeout": header}).param == "x-gateway-timeout"
 
 
 # ---- ids

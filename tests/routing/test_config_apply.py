@@ -93,16 +93,23 @@ def test_what_the_file_lacks_stays(apply: Apply, small_file: str) -> None:
 def test_what_the_file_has_is_matched_whole(apply: Apply) -> None:
     apply("tenants: {acme: {name: Acme, status: suspended, timezone: Europe/Berlin}}")
     assert apply("tenants: {acme: {name: Acme}}").changes == [
-        "~ tenants.acme.status: suspended -> active",
         "~ tenants.acme.timezone: Europe/Berlin -> UTC",
     ]
+
+
+def test_a_suspension_stays_until_the_file_says_otherwise(apply: Apply) -> None:
+    apply("tenants: {acme: {status: suspended}}")
+    assert apply("tenants: {acme: {}}").changes == []
+    assert apply("tenants: {acme: {status: active}}").changes != []
     assert Tenant.objects.get().status == "active"
 
 
-def test_things_inside_a_tenant_stay_but_its_lists_are_matched_whole(apply: Apply) -> None:
+def test_things_inside_a_tenant_stay_unless_pruned(apply: Apply) -> None:
     apply("tenants: {acme: {projects: {search: {}}, keys: [{name: a}, {name: b}]}}")
-    assert apply("tenants: {acme: {keys: [{name: b}]}}").changes == ["- tenants.acme.keys.a"]
+    assert apply("tenants: {acme: {keys: [{name: b}]}}").changes == []
     assert Project.objects.get().name == "search"
+    pruned = apply("tenants: {acme: {projects: {search: {}}, keys: [{name: b}]}}", prune=True)
+    assert pruned.changes == ["- tenants.acme.keys.a"]
 
 
 def test_a_credential_leaves_the_pool_with_its_line(apply: Apply, small_file: str) -> None:

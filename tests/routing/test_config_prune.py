@@ -83,10 +83,12 @@ def test_a_tenant_with_records_keeps_what_its_statements_need(apply: Apply) -> N
 
 
 @pytest.mark.usefixtures("_small")
-def test_a_suspended_tenant_comes_back_with_the_file(apply: Apply, small_file: str) -> None:
+def test_a_suspended_tenant_comes_back_when_the_file_says_so(apply: Apply, small_file: str) -> None:
     UsageRecordFactory.create(tenant="acme")
     apply(NOTHING, prune=True)
     apply(small_file)
+    assert Tenant.objects.get().status == "suspended"
+    apply("tenants: {acme: {status: active}}")
     assert Tenant.objects.get().status == "active"
 
 

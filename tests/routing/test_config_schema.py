@@ -299,7 +299,6 @@ def test_defaults_are_left_out_and_values_have_one_form() -> None:
         gateway: {max_request_bytes: 20000KB}
         tenants:
           acme:
-            status: active
             aliases: ["*"]
             limits: {requests_per_minute: {amount: 5}, tokens_per_day: {amount: 9, burst: 3}}
             budgets: [{amount: "5.00", period: day, hard: true, alert_at: [50.0%]}]

@@ -1,5 +1,6 @@
 """The production server."""
 
+import argparse
 import os
 import shutil
 import signal
@@ -19,6 +20,14 @@ from routing import config
 log = structlog.get_logger("gateway.serve")
 
 DRAIN_SECONDS = 30
+LAST_PORT = 65535
+
+
+def port(text: str) -> int:
+    """A TCP port on the command line."""
+    if not text.isdigit() or not 1 <= int(text) <= LAST_PORT:
+        raise argparse.ArgumentTypeError(f"a port is 1 to {LAST_PORT}")
+    return int(text)
 
 
 class Command(BaseCommand):
@@ -27,7 +36,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=settings.ENVIRONMENT.port)
+        parser.add_argument("--port", type=port, default=settings.ENVIRONMENT.port)
         parser.add_argument("--workers", type=int, default=1)
         parser.add_argument("--fd", type=int, help="A socket that listens already.")
 
@@ -72,6 +81,10 @@ class Command(BaseCommand):
             raise CommandError("GATEWAY_SECRET_KEY is not set; serve needs it.")
         if workers < 1:
             raise CommandError("--workers must be at least 1.")
+        try:
+            settings.SPOOL_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise CommandError(f"GATEWAY_SPOOL_DIR cannot be used: {error}") from None
         if workers > 1 and not settings.ENVIRONMENT.redis_url:
             raise CommandError(
                 "More than one worker needs REDIS_URL: limits and budgets of several processes "

@@ -237,7 +237,7 @@ def test_events_are_written_as_chunks(events: list[Event], chunks: list[Wire]) -
 NOT_IN_THE_SDK = {"a call of a custom tool", "a reason of its own"}
 
 
-@pytest.mark.parametrize("name", TABLE.keys() - NOT_IN_THE_SDK)
+@pytest.mark.parametrize("name", [name for name in TABLE if name not in NOT_IN_THE_SDK])
 def test_what_is_written_is_what_the_sdk_knows(name: str) -> None:
     events, _ = TABLE[name]
     for chunk in _parsed(_write([STARTED, *events])):

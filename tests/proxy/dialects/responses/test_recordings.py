@@ -133,7 +133,7 @@ def _parsed(arguments: str) -> object:
     return json.loads(arguments) if arguments else {}
 
 
-@pytest.mark.parametrize("id_", QUEUED)
+@pytest.mark.parametrize("id_", sorted(QUEUED))
 def test_an_answer_that_is_none_yet_is_an_error(id_: str) -> None:
     failed = folded(id_).failed
     assert failed is not None
