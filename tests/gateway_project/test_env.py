@@ -68,6 +68,7 @@ def test_an_empty_path_is_no_path(read: Read, name: str) -> None:
 def test_every_name_can_come_from_a_file(read: Read, tmp_path: Path, name: str) -> None:
     values = {
         "PORT": "9000",
+        "REDIS_URL": "redis://cache:6379/1",
         "GATEWAY_SECRET_KEY": SECRET,
         "GATEWAY_ENCRYPTION_KEYS": FERNET_KEYS[0],
         "GATEWAY_LOG_FORMAT": "json",
@@ -95,6 +96,9 @@ def test_every_name_can_come_from_a_file(read: Read, tmp_path: Path, name: str) 
             {"GATEWAY_ENCRYPTION_KEYS": f"{FERNET_KEYS[0]},{FERNET_KEYS[1][:-4]}"},
             "GATEWAY_ENCRYPTION_KEYS: each key is 32",
         ),
+        ({"REDIS_URL": "cache:6379"}, "REDIS_URL: "),
+        ({"ALLOWED_HOSTS": "https://gateway.example"}, "ALLOWED_HOSTS: "),
+        ({"GATEWAY_ALLOWED_PRIVATE_HOSTS": "a b"}, "GATEWAY_ALLOWED_PRIVATE_HOSTS: "),
         ({"GATEWAY_LOG_FORMAT": "xml"}, "GATEWAY_LOG_FORMAT: "),
         ({"GATEWAY_ON_STORE_FAILURE": "maybe"}, "GATEWAY_ON_STORE_FAILURE: "),
         ({"GATEWAY_ISSUER": ""}, "GATEWAY_ISSUER: "),
