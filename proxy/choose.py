@@ -26,10 +26,17 @@ def find_alias(exchange: Exchange, name: str) -> AliasSnapshot:
     aliases = exchange.snapshot.routing.aliases
     if ("", name) in aliases or (caller.tenant.name, name) in aliases:
         raise AliasNotAllowed(f"This key may not use the alias {name!r}.", param="model")
-    usable = ", ".join(sorted(caller.aliases)[:LISTED_ALIASES]) or "none"
-    if len(caller.aliases) > LISTED_ALIASES:
-        usable += f" and {len(caller.aliases) - LISTED_ALIASES} more (GET /v1/models)"
-    raise AliasNotFound(
+    raise not_found(exchange, name)
+
+
+def not_found(exchange: Exchange, name: str) -> AliasNotFound:
+    """The error that lists what this caller may use."""
+    assert exchange.caller is not None
+    names = sorted(exchange.caller.aliases)
+    usable = ", ".join(names[:LISTED_ALIASES]) or "none"
+    if len(names) > LISTED_ALIASES:
+        usable += f" and {len(names) - LISTED_ALIASES} more (GET /v1/models)"
+    return AliasNotFound(
         f"There is no alias {name[:64]!r}. This key may use: {usable}.", param="model"
     )
 

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from proxy.choose import find_alias
+from proxy.choose import not_found
 from proxy.errors import InvalidRequest, ScopeMissing
 from proxy.exchange import Exchange
 from proxy.paths import Reading
@@ -23,7 +23,9 @@ async def read(exchange: Exchange, reading: Reading, query: bytes, store: Store)
     if reading.what == "models":
         listed = [(name, alias.description) for name, alias in sorted(aliases.items())]
         return exchange.inbound.write_models(listed)
-    alias = find_alias(exchange, reading.alias)
+    alias = aliases.get(reading.alias)
+    if alias is None:
+        raise not_found(exchange, reading.alias)
     return exchange.inbound.write_model(reading.alias, alias.description)
 
 

@@ -176,7 +176,7 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("status", "error"),
-        [(400, openai.BadRequestError), (422, openai.UnprocessableEntityError)],
+        [(400, openai.BadRequestError), (422, openai.BadRequestError)],
     )
     def test_400_of_the_provider(
         self,
