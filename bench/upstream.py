@@ -6,7 +6,8 @@ Every answer is built before the server starts; a request costs one parse and on
 
 `"stream": true` answers 64 content events at once, a finish frame, a usage frame when
 `stream_options.include_usage` asks for one, and `[DONE]`. The header `x-bench-pace: 20` or a model
-named `paced-20` spreads the content events 20 ms apart. `GET /served` tells the count so far.
+named `paced-20` spreads the content events 20 ms apart. `GET /served` tells the count so
+far, without those that say `x-bench-direct`.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Upstream(asyncio.Protocol):
         self._url = b""
         self._body = b""
         self._pace = 0.0
+        self._counts = 1
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -100,6 +102,8 @@ class Upstream(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"x-bench-pace":
             self._pace = float(value) / 1000
+        elif name.lower() == b"x-bench-direct":
+            self._counts = 0
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -108,7 +112,7 @@ class Upstream(asyncio.Protocol):
         if self._parser.get_method() != b"POST":
             self._transport.write(_whole("200 OK", {"served": Upstream.served}))
             return
-        Upstream.served += 1
+        Upstream.served += self._counts
         try:
             self._answer(orjson.loads(self._body))
         except orjson.JSONDecodeError:

@@ -91,7 +91,6 @@ class TestTheBody:
             ({"messages": [HELLO], "tools": {"type": "function"}}, "tools"),
             ({"messages": [HELLO], "stop": 5}, "stop"),
             ({"messages": [HELLO], "user": ["ada"]}, "user"),
-            ({"messages": [HELLO], "model": 5}, "model"),
         ],
     )
     def test_with_a_field_of_another_type_that_is_named(
