@@ -34,6 +34,7 @@ MEDIA_TOKENS = 1_000
 """An image, a minute of sound or a page: an order of magnitude."""
 MESSAGE_TOKENS = 4
 FOLD_BYTES = 1_000_000
+FOLD_EVENTS = 10_000
 
 
 def count_text(text: str) -> int:
@@ -115,6 +116,7 @@ class Delivered:
         self._read = read
         self._frames: list[bytes] = []
         self._size = 0
+        self._events: list[Event] = []
         self._counts = _Counts()
 
     def add(self, frames: bytes) -> None:
@@ -123,11 +125,16 @@ class Delivered:
         if self._size > FOLD_BYTES:
             self._fold()
 
-    def add_event(self, event: Event) -> None:
-        """For answers that we write ourselves."""
-        self._counts.add(event)
+    def add_events(self, events: list[Event]) -> None:
+        """For answers that we write ourselves; kept unread likewise."""
+        self._events += events
+        if len(self._events) > FOLD_EVENTS:
+            self._fold()
 
     def _fold(self) -> None:
+        for event in self._events:
+            self._counts.add(event)
+        self._events = []
         for frame in SseFramer().feed(b"".join(self._frames)):
             try:
                 for event in self._read(frame):

@@ -37,6 +37,8 @@ HELD_BYTES = 1_000_000
 _EVENT_STREAM = "text/event-stream; charset=utf-8"
 _NO_BUFFERING = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _INCOMPLETE = "The upstream ended its answer before it was complete."
+_TELLING = frozenset({UsageReported, Finished, Failed})
+"""Events that say how the answer stands; most only carry its content."""
 _CONTENT = (TextDelta, ReasoningDelta, ToolArgumentsDelta, Finished)
 
 
@@ -263,8 +265,7 @@ async def pass_body(
     exchange.usage = seen.usage
     if seen.usage is None:
         exchange.delivered = Delivered(outbound.read_events().read)
-        for event in outbound.read_body(body):
-            exchange.delivered.add_event(event)
+        exchange.delivered.add_events(list(outbound.read_body(body)))
     return body
 
 
@@ -273,9 +274,8 @@ async def translate(exchange: Exchange, batches: AsyncIterator[list[Event]], rep
     if not exchange.stream:
         gathered = [event async for batch in _watched(exchange, batches) for event in batch]
         exchange.answered = time.perf_counter()
-        delivered = exchange.delivered = Delivered(_nothing)
-        for event in gathered:
-            delivered.add_event(event)
+        exchange.delivered = Delivered(_nothing)
+        exchange.delivered.add_events(gathered)
         return exchange.inbound.write_body(gathered, exchange.read_request(), exchange.start)
     writer = exchange.inbound.stream_writer(exchange.read_request(), exchange.start)
     held: list[bytes] = []
@@ -288,8 +288,7 @@ async def translate(exchange: Exchange, batches: AsyncIterator[list[Event]], rep
             going, held = b"".join(held), []
             if going:
                 await reply.write(going)
-            for event in batch:
-                delivered.add_event(event)
+            delivered.add_events(batch)
     exchange.answered = time.perf_counter()
     if not exchange.head_sent:
         await _start_stream(exchange, reply, writer.content_type)
@@ -308,6 +307,8 @@ async def _watched(
     finished = False
     async for batch in batches:
         for index, event in enumerate(batch):
+            if type(event) not in _TELLING:
+                continue
             if isinstance(event, UsageReported):
                 exchange.usage = event.usage
             elif isinstance(event, Finished):

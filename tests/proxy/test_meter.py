@@ -166,7 +166,7 @@ def test_choices_and_tool_calls_are_counted_each_for_itself() -> None:
         Finished("stop"),
     ]
     for event in events:
-        delivered.add_event(event)
+        delivered.add_events([event])
     assert delivered.usage(input_tokens=3) == Usage(input=3, output=1 + 7, reasoning=1)
 
 
