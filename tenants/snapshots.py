@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from django.utils import timezone
 
-from tenants.models import Key, KeyPolicy, SigningKey, Tenant, Tier
+from tenants.models import Key, KeyPolicy, SigningKey, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,6 @@ def read_tenants() -> Mapping[str, TenantSnapshot]:
         )
     rows = Tenant.objects.select_related("tier", "price_book")
     return MappingProxyType({row.name: _tenant(row, policies.get(row.pk, {})) for row in rows})
-
-
-def read_tiers() -> frozenset[str]:
-    """The names of the tiers there are."""
-    return frozenset(Tier.objects.values_list("name", flat=True))
 
 
 def _key(key: Key) -> KeySnapshot:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tenants.keys import hash_token, issue_key, revoke_key, rotate_signing_key
 from tenants.models import SigningKey, Tenant
-from tenants.snapshots import read_keys, read_tenants, read_tiers
+from tenants.snapshots import read_keys, read_tenants
 from tests.factories import (
     KeyFactory,
     KeyPolicyFactory,
@@ -71,12 +71,6 @@ def test_a_policy_is_its_own_tenants_alone() -> None:
     ours, theirs = tenants["acme"].policies, tenants["globex"].policies
     assert (ours["frontend"].project, ours["frontend"].aliases) == ("search", {"pro"})
     assert (theirs["frontend"].project, theirs["frontend"].aliases) == ("", {"*"})
-
-
-def test_tiers_are_told_by_name() -> None:
-    TierFactory(name="free")
-    TierFactory(name="pro")
-    assert read_tiers() == {"free", "pro"}
 
 
 def test_a_key_is_told_as_it_was_issued() -> None:
