@@ -1,0 +1,231 @@
+"""Counters of one process. Nothing here waits, so every call is atomic on the event loop."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from billing.counters.asks import (
+    BUCKET,
+    NO_LIMIT,
+    PURSE,
+    SLOTS,
+    Admitted,
+    Answer,
+    Ask,
+    Cold,
+    Hold,
+    Refused,
+    Short,
+    State,
+    Taken,
+    tick_of,
+)
+
+TIDY_MS = 60_000
+
+
+def milliseconds() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class _Bucket:
+    """`level` is what is inside, in ticks of tokens; `at` the tick of time when it was so."""
+
+    __slots__ = ("at", "level", "scale", "tick", "window")
+
+    def __init__(self, window: int, level: int, at: int) -> None:
+        self.window, self.tick = window, tick_of(window)
+        self.scale = window // self.tick
+        self.level, self.at = level, at
+
+    def fill(self, ask: Ask, now: int) -> int:
+        """What is inside now. More than a window of time fills any bucket."""
+        ticks = now // self.tick
+        if ticks > self.at:
+            self.level += ask.amount * min(ticks - self.at, 2 * self.scale)
+            self.at = ticks
+        full = ask.most * self.scale
+        self.level = min(self.level, full)
+        return self.level
+
+
+class MemoryCounters:
+    """`clock` is in milliseconds and never goes back."""
+
+    def __init__(self, clock: Callable[[], int] = milliseconds) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._buckets: dict[str, _Bucket] = {}
+        self._slots: dict[str, int] = {}
+        self._purses: dict[str, list[int]] = {}
+        """Settled, reserved, and when the period ends."""
+        self._open: dict[str, list[Ask]] = {}
+        self._settled: dict[str, list[Taken]] = {}
+        self._tidied = self._began
+
+    # ---- admitting
+
+    async def admit(self, hold: Hold) -> Answer:
+        answer = self._take(hold.asks)
+        if type(answer) is Admitted:
+            self._open[hold.record_id] = hold.asks
+        return answer
+
+    def _take(self, asks: Sequence[Ask]) -> Answer:
+        now = self._clock()
+        if now - self._tidied > TIDY_MS:
+            self._tidy(now)
+        cold, short = self._look(asks, now)
+        if cold:
+            return Cold(cold)
+        if short:
+            return Refused(short)
+        return Admitted([self._taken(ask) for ask in asks])
+
+    def _look(self, asks: Sequence[Ask], now: int) -> tuple[list[int], list[Short]]:
+        cold: list[int] = []
+        short: list[Short] = []
+        for index, ask in enumerate(asks):
+            kind, key, take, most = ask[0], ask[1], ask[2], ask[3]
+            if kind == PURSE:
+                purse = self._purses.get(key)
+                if purse is None:
+                    cold.append(index)
+                elif most != NO_LIMIT and purse[0] + purse[1] + take > most:
+                    short.append(Short(index, -1, most - purse[0] - purse[1]))
+            elif kind == SLOTS:
+                free = most - self._slots.get(key, 0)
+                if take > free:
+                    short.append(Short(index, -1, free))
+            else:
+                bucket = self._buckets.get(key)
+                if bucket is None:
+                    if now - self._began < ask.window:
+                        cold.append(index)
+                        continue
+                    bucket = self._new_bucket(ask, now)
+                lacking = take * bucket.scale - bucket.fill(ask, now)
+                if lacking > 0:
+                    wait = -(-lacking // ask.amount) * bucket.tick
+                    short.append(Short(index, wait, bucket.level // bucket.scale))
+        return cold, short
+
+    def _new_bucket(self, ask: Ask, now: int) -> _Bucket:
+        """One that nobody has used for a window: it is full."""
+        bucket = self._buckets[ask.key] = _Bucket(ask.window, 0, now // tick_of(ask.window))
+        bucket.level = ask.most * bucket.scale
+        return bucket
+
+    def _taken(self, ask: Ask) -> int:
+        kind, key, take, most = ask[0], ask[1], ask[2], ask[3]
+        if kind == PURSE:
+            purse = self._purses[key]
+            purse[1] += take
+            return purse[0] + purse[1]
+        if kind == SLOTS:
+            used = self._slots[key] = self._slots.get(key, 0) + take
+            return most - used
+        bucket = self._buckets[key]
+        bucket.level -= take * bucket.scale
+        return bucket.level // bucket.scale
+
+    async def change(self, hold: Hold, used: Sequence[tuple[Ask, int]], asks: list[Ask]) -> Answer:
+        for ask, actual in used:
+            self._settle(ask, actual)
+            hold.asks.remove(ask)
+        answer = self._take(asks)
+        if type(answer) is Admitted:
+            hold.asks.extend(asks)
+        return answer
+
+    # ---- settling
+
+    async def settle(self, hold: Hold, used: Sequence[int]) -> Sequence[int] | None:
+        if self._open.pop(hold.record_id, None) is None:
+            return None
+        levels = [self._settle(ask, actual) for ask, actual in zip(hold.asks, used, strict=True)]
+        self._settled[hold.record_id] = [
+            Taken(ask.kind, ask.key, actual)
+            for ask, actual in zip(hold.asks, used, strict=True)
+            if ask.kind != SLOTS
+        ]
+        return levels
+
+    def _settle(self, ask: Ask, actual: int) -> int:
+        """A counter that was made cold meanwhile stays so: it will be rebuilt."""
+        kind, key, take = ask[0], ask[1], ask[2]
+        if kind == PURSE:
+            purse = self._purses.get(key)
+            if purse is None:
+                return 0
+            purse[1] -= take
+            purse[0] += actual
+            return purse[0] + purse[1]
+        if kind == SLOTS:
+            left = self._slots.get(key, 0) - take
+            if left > 0:
+                self._slots[key] = left
+            else:
+                self._slots.pop(key, None)
+            return ask.most - left
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            return 0
+        bucket.level += (take - actual) * bucket.scale
+        return bucket.level // bucket.scale
+
+    async def committed(self, record_ids: Collection[str], keys: Collection[str]) -> None:
+        for record_id in record_ids:
+            self._settled.pop(record_id, None)
+
+    # ---- rebuilding
+
+    async def held(self, tag: str) -> Collection[str]:
+        return [*self._open, *self._settled]
+
+    async def warm(self, ask: Ask, total: int, apart_from: Collection[str]) -> bool:
+        if any(name not in self._open and name not in self._settled for name in apart_from):
+            return False
+        key = ask.key
+        reserved = sum(a.take for asks in self._open.values() for a in asks if a.key == key)
+        used = sum(t.take for takes in self._settled.values() for t in takes if t.key == key)
+        if ask.kind == PURSE:
+            self._purses.setdefault(key, [total + used, reserved, ask.until])
+        elif ask.kind == BUCKET and key not in self._buckets:
+            bucket = self._new_bucket(ask, self._clock())
+            bucket.level = max(0, ask.most - total - used) * bucket.scale - reserved * bucket.scale
+        return True
+
+    async def forget(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self._purses.pop(key, None)
+
+    # ---- people, and the passing of time
+
+    async def read(self, asks: Sequence[Ask]) -> Sequence[State | None]:
+        return [self._state(ask) for ask in asks]
+
+    def _state(self, ask: Ask) -> State | None:
+        if ask.kind == PURSE:
+            purse = self._purses.get(ask.key)
+            return State(purse[0], purse[1]) if purse else None
+        if ask.kind == SLOTS:
+            return State(self._slots.get(ask.key, 0), 0)
+        bucket = self._buckets.get(ask.key)
+        if bucket is None:
+            return State(0, 0)
+        return State(ask.most - bucket.fill(ask, self._clock()) // bucket.scale, 0)
+
+    def _tidy(self, now: int) -> None:
+        """Forgets what is as if it had never been: buckets unused for two windows, ended periods
+        that nothing open counts in."""
+        self._tidied = now
+        idle = [
+            key
+            for key, bucket in self._buckets.items()
+            if now // bucket.tick - bucket.at > 2 * bucket.scale and bucket.level >= 0
+        ]
+        for key in idle:
+            del self._buckets[key]
+        over = time.time() - 3600
+        for key in [k for k, purse in self._purses.items() if 0 < purse[2] < over and not purse[1]]:
+            del self._purses[key]
