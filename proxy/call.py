@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
+import msgspec
 import orjson
 
 from proxy import meter, relay
@@ -126,8 +127,10 @@ def _chat_body(
     model = target.model
     if passes:
         return outbound.splice(exchange.raw, exchange.body, model.upstream)
+    # Where the path asks for a stream (Gemini's), the body does not say so.
+    request = msgspec.structs.replace(exchange.read_request(), stream=exchange.stream)
     written = outbound.write_request(
-        exchange.read_request(), model=model.upstream, output_limit=model.max_output_tokens
+        request, model=model.upstream, output_limit=model.max_output_tokens
     )
     exchange.warnings = list(written.warnings)
     return written.body, False

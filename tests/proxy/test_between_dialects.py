@@ -96,6 +96,18 @@ def test_another_dialect_answers(
     assert (outcome.record.input_tokens, outcome.record.output_tokens) == (3, 5)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", matrix.CLIENTS)
+@pytest.mark.parametrize("provider", sorted(OUTBOUND.keys() - {"gemini"}))
+def test_a_provider_is_asked_for_a_stream_where_the_caller_wants_one(
+    gateway: InProcess, provider: str, client: str, stream: bool
+) -> None:
+    """Gemini's callers say it in the path, and in no body."""
+    path, body = matrix.question(client, provider, stream=stream)
+    outcome = gateway.ask(path, json.dumps(body).encode(), [DOWN])
+    assert bool(json.loads(outcome.sent[0]).get("stream")) is stream
+
+
 def _streams() -> dict[str, bytes]:
     """A stream of each provider's dialect, the shortest with some length."""
     found: dict[str, bytes] = {}
