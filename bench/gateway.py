@@ -51,7 +51,7 @@ class Gateway:
             log = folder / "gateway.log"
             with running(command, core=cores()[0], log=log, cwd=ROOT, env=env) as process:
                 process.wait_ready(door.base + "/readyz")
-                yield Running(door, process)
+                yield Running(door, process, translates=True)
                 _check_records(upstream.door, served_before, env)
 
 

@@ -15,13 +15,17 @@ from typing import Any
 import httptools
 
 from bench import Failure
-from bench.calls import CONTENT_EVENTS, PACE, Door
+from bench.calls import CONTENT_EVENTS, PACE, Call, Door
+
+LAST_BYTES = 256
+"""How much of an answer is kept to see how it ended."""
 
 
 class Answer:
     """One answer as it came in. Times are `perf_counter` seconds."""
 
     __slots__ = (
+        "_call",
         "_tail",
         "end",
         "ended",
@@ -34,7 +38,8 @@ class Answer:
         "status",
     )
 
-    def __init__(self, pace: float) -> None:
+    def __init__(self, call: Call, pace: float) -> None:
+        self._call = call
         self.status = self.size = self.events = 0
         self.first = self.ended = self.late = 0.0
         self.end = self._tail = b""
@@ -46,17 +51,17 @@ class Answer:
         self.first = self.first or now
         if self.events < CONTENT_EVENTS:
             self.late = max(self.late, now - self.sent - self.events * self.pace)
-        seen = self._tail + data
-        self.events += seen.count(b"\n\n")
-        self._tail = b"" if seen.endswith(b"\n\n") else seen[-1:]
+        seen, blank = self._tail + data, self._call.blank
+        self.events += seen.count(blank)
+        self._tail = b"" if seen.endswith(blank) else seen[1 - len(blank) :]
         self.size += len(data)
-        self.end = (self.end + data)[-32:]
+        self.end = (self.end + data)[-LAST_BYTES:]
 
-    def check(self, stream: bool) -> None:
+    def check(self) -> None:
         """Raise `Failure` unless this is a 2xx answer that is all there."""
         if not 200 <= self.status < 300:
             raise Failure(f"status {self.status}")
-        if stream and (self.events < CONTENT_EVENTS or b"[DONE]" not in self.end):
+        if self._call.end and (self.events < CONTENT_EVENTS or self._call.end not in self.end):
             raise Failure(f"a stream ended after {self.events} events with {self.end!r}")
         if not self.size:
             raise Failure("an empty answer")
@@ -91,11 +96,12 @@ class Connection(asyncio.Protocol):
         if self._waiter and not self._waiter.done():
             self._waiter.set_exception(Failure(f"connection lost in mid-answer: {error}"))
 
-    def call(self, request: bytes, pace: float = 0.0) -> asyncio.Future[Answer]:
+    def call(self, request: bytes, call: Call, pace: float = 0.0) -> asyncio.Future[Answer]:
+        """`request` is the call as it goes to this door."""
         if self._transport.is_closing():
             raise Failure("the server closed a keep-alive connection")
         self._waiter = self._loop.create_future()
-        self._answer = Answer(pace)
+        self._answer = Answer(call, pace)
         self._transport.write(request)
         return self._waiter
 
@@ -116,62 +122,62 @@ async def connect(door: Door) -> AsyncIterator[Connection]:
         connection.close()
 
 
-async def once(door: Door, body: bytes) -> Answer:
+async def once(door: Door, call: Call) -> Answer:
     """One checked call."""
     async with connect(door) as connection:
-        answer = await asyncio.wait_for(connection.call(door.request(body)), 30)
-    answer.check(b'"stream"' in body)
+        answer = await asyncio.wait_for(connection.call(door.request(call), call), 30)
+    answer.check()
     return answer
 
 
-async def in_turn(doors: list[Door], body: bytes, seconds: float) -> list[list[Answer]]:
+async def in_turn(doors: list[Door], call: Call, seconds: float) -> list[list[Answer]]:
     """Call the doors one after another, over and over: what disturbs one disturbs all."""
-    requests = [door.request(body) for door in doors]
+    requests = [door.request(call) for door in doors]
     answers: list[list[Answer]] = [[] for _ in doors]
     async with AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(connect(door)) for door in doors]
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             for connection, request, into in zip(connections, requests, answers, strict=True):
-                answer = await connection.call(request)
-                answer.check(b'"stream"' in body)
+                answer = await connection.call(request, call)
+                answer.check()
                 into.append(answer)
     return answers
 
 
-async def flood(door: Door, body: bytes, seconds: float, connections: int) -> list[Answer]:
+async def flood(door: Door, call: Call, seconds: float, connections: int) -> list[Answer]:
     """As many calls as fit: the stand-in for `wrk`."""
     until = time.perf_counter() + seconds
-    request = door.request(body)
+    request = door.request(call)
     answers: list[Answer] = []
 
     async def play() -> None:
         async with connect(door) as connection:
             while time.perf_counter() < until:
-                answer = await connection.call(request)
-                answer.check(b'"stream"' in body)
+                answer = await connection.call(request, call)
+                answer.check()
                 answers.append(answer)
 
     await asyncio.gather(*(play() for _ in range(connections)))
     return answers
 
 
-async def hold(door: Door, body: bytes, streams: int, stall: float) -> None:
+async def hold(door: Door, call: Call, streams: int, stall: float) -> None:
     """Keep `streams` paced streams running at once; `Failure` when one of them stalls.
 
     An event is due `PACE` after the one before, the first one when the request is sent; one that
     comes more than `stall` seconds late is a stall. Each connection plays two streams, and their
     starts are spread over the length of one, so that all of them run in the second half.
     """
-    request = door.request(body)
+    request = door.request(call)
     length = CONTENT_EVENTS * PACE
 
     async def play(number: int) -> None:
         await asyncio.sleep(length * number / streams)
         async with connect(door) as connection:
             for _ in range(2):
-                answer = await connection.call(request, PACE)
-                answer.check(stream=True)
+                answer = await connection.call(request, call, PACE)
+                answer.check()
                 if answer.late > stall:
                     raise Failure(f"an event came {1000 * answer.late:.0f} ms late")
 

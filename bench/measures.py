@@ -11,7 +11,7 @@ from statistics import median, quantiles
 import uvloop
 
 from bench import Failure, load
-from bench.calls import PACED, STREAM, TRICKLE, WHOLE, Door, served
+from bench.calls import PACED, STREAM, TRANSLATED, TRICKLE, WHOLE, Call, Door, served
 from bench.subjects import Running
 from bench.throughput import drive
 
@@ -33,15 +33,15 @@ class Bench:
     seconds: float
 
 
-def _driven(bench: Bench, body: bytes) -> tuple[float, float]:
+def _driven(bench: Bench, call: Call) -> tuple[float, float]:
     """Answers per second and CPU microseconds per answer, checked in three ways.
 
     The generator counts answers that are not 2xx; the answers must be as long as one that was
     read in full; and the upstream must have seen as many requests as the caller got answers.
     """
-    expected = uvloop.run(load.once(bench.subject.door, body))
+    expected = uvloop.run(load.once(bench.subject.door, call))
     before, cpu_before = served(bench.upstream), bench.subject.process.cpu_seconds()
-    result = drive(bench.subject.door, body, bench.seconds)
+    result = drive(bench.subject.door, call, bench.seconds)
     cpu, reached = bench.subject.process.cpu_seconds() - cpu_before, served(bench.upstream) - before
     if not result.answers:
         raise Failure("no answer in time")
@@ -60,6 +60,19 @@ def whole(bench: Bench) -> Figures:
 def streams(bench: Bench) -> Figures:
     rate, cpu = _driven(bench, STREAM)
     return {"streams_per_second": rate, "cpu_us_per_stream": cpu}
+
+
+def translated(bench: Bench) -> Figures:
+    """Whole answers and streams of the same upstream, for callers who speak another dialect."""
+    figures: Figures = {}
+    if not bench.subject.translates:
+        return figures
+    for dialect, (whole_call, stream_call) in TRANSLATED.items():
+        rate, cpu = _driven(bench, whole_call)
+        figures |= {f"{dialect}_requests_per_second": rate, f"{dialect}_cpu_us_per_request": cpu}
+        rate, cpu = _driven(bench, stream_call)
+        figures |= {f"{dialect}_streams_per_second": rate, f"{dialect}_cpu_us_per_stream": cpu}
+    return figures
 
 
 def _direct(bench: Bench) -> Door:
@@ -128,14 +141,15 @@ def memory(bench: Bench) -> float:
 
 def warm_up(bench: Bench) -> None:
     """One checked answer of each kind, then a second of load."""
-    for body in (WHOLE, STREAM, TRICKLE):
-        uvloop.run(load.once(bench.subject.door, body))
+    for call in (WHOLE, STREAM, TRICKLE):
+        uvloop.run(load.once(bench.subject.door, call))
     drive(bench.subject.door, WHOLE, 1)
 
 
 MEASURES: dict[str, Callable[[Bench], Figures]] = {
     "whole": whole,
     "streams": streams,
+    "translated": translated,
     "latency": latency,
     "first_token": first_token,
     "paced": paced,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -93,6 +94,13 @@ def write_json(
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
+def _drawn(results: Results, subject: str, figure: Figure) -> float | None:
+    """A bar's length: the yardstick stands beside every figure that is held against it."""
+    if subject == YARDSTICK:
+        return results.yardstick(figure.name)
+    return results.value(subject, figure.name)
+
+
 def draw(path: Path, results: Results, titles: Titles) -> None:
     """One small bar chart per figure, the subjects below one another."""
     import matplotlib
@@ -101,12 +109,13 @@ def draw(path: Path, results: Results, titles: Titles) -> None:
     from matplotlib import pyplot
 
     drawn = [figure for figure in FIGURES if not figure.name.startswith("soak")]
-    grid, axes = pyplot.subplots(5, 2, figsize=(13, 14), layout="constrained")
+    rows = math.ceil(len(drawn) / 2)
+    grid, axes = pyplot.subplots(rows, 2, figsize=(13, 2.8 * rows), layout="constrained")
     for figure, axis in zip(drawn, axes.flat, strict=True):
         bars = {
             titles[subject]: value
             for subject in reversed(titles)
-            if subject != CEILING and (value := results.value(subject, figure.name)) is not None
+            if subject != CEILING and (value := _drawn(results, subject, figure)) is not None
         }
         colours = ["#2a6f97" if title.startswith("gateway") else "#b8c4cc" for title in bars]
         drawn_bars = axis.barh(list(bars), list(bars.values()), color=colours)

@@ -23,6 +23,10 @@ CEILING = ("whole", "streams", "paced")
 """What can be asked of the upstream itself: the rest is measured against it."""
 
 
+HELD_AGAINST = ("whole", "streams")
+"""What has to be measured where translation is."""
+
+
 @dataclass
 class Run:
     """One run of the benchmark; `results` fills as it goes."""
@@ -82,6 +86,8 @@ class Run:
 
 
 def _steps(only: Collection[str]) -> dict[str, Callable[[Bench], Figures]]:
+    if "translated" in only:
+        only = {*only, *HELD_AGAINST}
     chosen = {name: step for name, step in MEASURES.items() if name in only}
     return {"idle": _idle, "warm-up": _warm, **chosen, "loaded": _loaded} if chosen else {}
 

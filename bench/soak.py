@@ -29,7 +29,7 @@ def _send(bench: Bench, requests: int) -> list[float]:
     sent = 0
     samples: list[float] = []
     while sent < requests:
-        for body in (WHOLE, STREAM):
-            sent += drive(bench.subject.door, body, SLICE).answers
+        for call in (WHOLE, STREAM):
+            sent += drive(bench.subject.door, call, SLICE).answers
         samples.append(memory(bench))
     return samples

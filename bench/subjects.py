@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.calls import Door
+from bench.calls import CHAT, Door
 from bench.process import Process, cores, environment, free_port, running
 
 
@@ -19,6 +19,8 @@ class Running:
 
     door: Door
     process: Process
+    translates: bool = False
+    """Whether its callers may speak other dialects than the upstream's."""
 
 
 class Subject(Protocol):
@@ -73,7 +75,7 @@ class Pipe:
         command = [sys.executable, "-m", "uvicorn", "bench.pipe:app", "--port", str(door.port)]
         command += ["--loop", "uvloop", "--http", "httptools"]
         command += ["--no-access-log", "--log-level", "warning"]
-        env = environment(BENCH_UPSTREAM=upstream.door.url)
+        env = environment(BENCH_UPSTREAM=upstream.door.base + CHAT)
         with running(command, core=cores()[0], log=folder / "pipe.log", env=env) as process:
             process.wait_ready(door.base)
             yield Running(door, process)

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from bench import Failure, load
-from bench.calls import Door
+from bench.calls import Call, Door
 
 CONNECTIONS = 16
 SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -37,23 +37,23 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "bench.load"
 
 
-def drive(door: Door, body: bytes, seconds: float) -> Throughput:
+def drive(door: Door, call: Call, seconds: float) -> Throughput:
     """Load the door for `seconds`; `Failure` when anything but 2xx came back."""
     if generator() == "wrk":
-        return _wrk(door, body, seconds)
-    answers = uvloop.run(load.flood(door, body, seconds, CONNECTIONS))
+        return _wrk(door, call, seconds)
+    answers = uvloop.run(load.flood(door, call, seconds, CONNECTIONS))
     size = sum(answer.size for answer in answers)
     return Throughput(len(answers), seconds, size / max(1, len(answers)))
 
 
-def _wrk(door: Door, body: bytes, seconds: float) -> Throughput:
+def _wrk(door: Door, call: Call, seconds: float) -> Throughput:
     # a slow subject may take seconds to answer sixteen streams: that is a figure, not an error
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}", "--timeout", "60s"]
     for name, value in door.all_headers:
         command += ["-H", f"{name}: {value}"]
     ran = subprocess.run(
-        [*command, "-s", str(SCRIPT), door.url],
-        env={**os.environ, "BENCH_BODY": body.decode()},
+        [*command, "-s", str(SCRIPT), door.base + call.path],
+        env={**os.environ, "BENCH_BODY": call.body.decode()},
         capture_output=True,
         text=True,
         check=False,
