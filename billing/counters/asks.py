@@ -13,6 +13,7 @@ until its usage record is in the database: a counter that is cold (never seen, o
 from the records and from the holds that the records do not tell of yet.
 """
 
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -40,6 +41,16 @@ class Ask(NamedTuple):
     until: int = 0
 
 
+GATEWAY_TAG = "{gw}"
+TAGS = 64
+
+
+def tenant_tag(tenant: str) -> str:
+    """Where a tenant's counters live: its keys share a slot of a Redis Cluster, and there are few
+    enough tags to go through them all."""
+    return f"{{t{zlib.crc32(tenant.encode()) % TAGS}}}"
+
+
 def tag_of(key: str) -> str:
     return key[: key.index("}") + 1]
 
@@ -58,10 +69,10 @@ class Admitted(NamedTuple):
 
 
 class Short(NamedTuple):
-    """One counter that refused. `wait` is milliseconds until it may have enough (-1: unknown);
-    `room` what is left of it."""
+    """One counter that refused, by its place among the asks. `wait` is milliseconds until it may
+    have enough (-1: unknown); `room` what is left of it."""
 
-    index: int
+    place: int
     wait: int
     room: int
 
@@ -121,9 +132,9 @@ class Counters(Protocol):
         are refused the hold has shrunk by `used`. Updates `hold.asks`."""
 
     async def settle(self, hold: Hold, used: Sequence[int]) -> Sequence[int] | None:
-        """Replaces what each ask took by what was used; slots are given back. Returns the levels
-        after, as `Admitted` does; None when the hold is gone (it was swept), and nothing changed.
-        `hold.entry` is the final one by now."""
+        """Replaces what each ask took by what was used; slots are given back. `hold.entry` is the
+        final one by now. Returns what is settled in each purse then, 0 for other kinds; None when
+        the hold is gone (it was swept), and nothing changed."""
 
     async def committed(self, record_ids: Collection[str], keys: Collection[str]) -> None:
         """The database has these records, which held some of these keys: forgets their holds."""

@@ -151,7 +151,8 @@ class MemoryCounters:
         return levels
 
     def _settle(self, ask: Ask, actual: int) -> int:
-        """A counter that was made cold meanwhile stays so: it will be rebuilt."""
+        """What is settled in a purse now. A counter that was made cold meanwhile stays so: it will
+        be rebuilt."""
         kind, key, take = ask[0], ask[1], ask[2]
         if kind == PURSE:
             purse = self._purses.get(key)
@@ -159,19 +160,16 @@ class MemoryCounters:
                 return 0
             purse[1] -= take
             purse[0] += actual
-            return purse[0] + purse[1]
+            return purse[0]
         if kind == SLOTS:
             left = self._slots.get(key, 0) - take
             if left > 0:
                 self._slots[key] = left
             else:
                 self._slots.pop(key, None)
-            return ask.most - left
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            return 0
-        bucket.level += (take - actual) * bucket.scale
-        return bucket.level // bucket.scale
+        elif (bucket := self._buckets.get(key)) is not None:
+            bucket.level += (take - actual) * bucket.scale
+        return 0
 
     async def committed(self, record_ids: Collection[str], keys: Collection[str]) -> None:
         for record_id in record_ids:
