@@ -10,7 +10,8 @@ from proxy.errors import (
     PriceUnknown,
 )
 from proxy.exchange import Exchange, Rates
-from routing.choose import Choice, Facts, choose
+from routing.choose import Choice, choose
+from routing.facts import Facts
 from routing.snapshots import AliasSnapshot, ModelSnapshot
 
 LISTED_ALIASES = 50

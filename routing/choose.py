@@ -1,10 +1,11 @@
 """Which targets may answer, in the order to try them. Pure: facts in, targets out."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from routing.conditions import holds
+from routing.facts import Facts
 from routing.snapshots import (
     AliasSnapshot,
     CredentialSnapshot,
@@ -12,18 +13,6 @@ from routing.snapshots import (
     RouteSnapshot,
     RouteTargetSnapshot,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What routes can ask about a request."""
-
-    tenant: str
-    tier: str = ""
-    project: str = ""
-    user: str = ""
-    scopes: frozenset[str] = frozenset()
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +30,6 @@ class Choice:
 
     route: int | None
     targets: tuple[Target, ...]
-
-
-def _one_of(fact: str) -> Callable[[Facts, Any], bool]:
-    def holds(facts: Facts, wanted: Any) -> bool:
-        names = wanted if isinstance(wanted, list) else [wanted]
-        return getattr(facts, fact) in names
-
-    return holds
-
-
-def _has_scopes(facts: Facts, wanted: Any) -> bool:
-    return set(wanted if isinstance(wanted, list) else [wanted]) <= facts.scopes
-
-
-def _has_labels(facts: Facts, wanted: Any) -> bool:
-    return all(facts.labels.get(name) == value for name, value in wanted.items())
-
-
-CONDITIONS: Mapping[str, Callable[[Facts, Any], bool]] = {
-    "tier": _one_of("tier"),
-    "tenant": _one_of("tenant"),
-    "project": _one_of("project"),
-    "user": _one_of("user"),
-    "scope": _has_scopes,
-    "label": _has_labels,
-}
-"""One predicate for each condition of `when`. A condition that is not here never holds, so that a
-route is not taken for less than it asks."""
-
-
-def holds(when: Mapping[str, Any], facts: Facts) -> bool:
-    """Whether every condition of a route holds."""
-    return all(
-        name in CONDITIONS and CONDITIONS[name](facts, wanted) for name, wanted in when.items()
-    )
 
 
 def in_weighted_order(

@@ -7,7 +7,21 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway_project.units import parse_duration
+from routing.conditions import read_when
 from routing.models import Alias, Credential, Fallback, GatewaySettings, Model, Provider, Route
+from routing.terms import (
+    NOTHING_SAID,
+    USUAL_BREAKER,
+    Breaker,
+    Retries,
+    Slow,
+    read_amount,
+    read_breaker,
+    read_hedge,
+    read_retries,
+    read_share,
+    read_slow,
+)
 
 DEFAULT_FALLBACK_ON = frozenset(
     {"rate_limit", "timeout", "server_error", "overloaded", "connection"}
@@ -49,6 +63,8 @@ class ProviderSnapshot:
     inject_headers: Mapping[str, str]
     timeouts: Timeouts
     options: Mapping[str, Any]
+    retries: Retries = NOTHING_SAID
+    breaker: Breaker = USUAL_BREAKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,8 @@ class ModelSnapshot:
     kind: str
     context_window: int | None
     max_output_tokens: int | None
+    capabilities: frozenset[str] | None = None
+    """None: not declared, taken to have them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +88,28 @@ class RouteTargetSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RouteSnapshot:
+    """`when` as conditions.read_when gives it; `sticky` is `user`, `tenant` or empty."""
+
     position: int
     when: Mapping[str, Any]
     targets: tuple[RouteTargetSnapshot, ...]
+    strategy: str = "weighted"
+    sticky: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where a share (0 to 1) of the traffic is copied to."""
+
+    model: ModelSnapshot
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
 class AliasSnapshot:
+    """`hedge` is in seconds, `max_cost_per_request` in nano-units, `on_short_budget` is `clamp`,
+    `refuse` or empty."""
+
     name: str
     tenant: str
     description: str
@@ -84,6 +117,13 @@ class AliasSnapshot:
     routes: tuple[RouteSnapshot, ...]
     fallbacks: tuple[ModelSnapshot, ...]
     fallback_on: frozenset[str]
+    retries: Retries = NOTHING_SAID
+    slow: Slow | None = None
+    hedge: float | None = None
+    mirror: Mirror | None = None
+    max_cost_per_request: int | None = None
+    max_output_tokens: int | None = None
+    on_short_budget: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +163,8 @@ def _provider(row: Provider) -> ProviderSnapshot:
         inject_headers=MappingProxyType({k.lower(): v for k, v in row.inject_headers.items()}),
         timeouts=Timeouts(**timeouts),
         options=MappingProxyType(dict(row.options)),
+        retries=read_retries(row.retries),
+        breaker=read_breaker(row.breaker),
     )
 
 
@@ -135,6 +177,7 @@ def _model(row: Model, provider: ProviderSnapshot) -> ModelSnapshot:
         kind=row.kind,
         context_window=row.context_window,
         max_output_tokens=row.max_output_tokens,
+        capabilities=None if row.capabilities is None else frozenset(row.capabilities),
     )
 
 
@@ -143,11 +186,27 @@ def _route(row: Route, models: dict[int, ModelSnapshot]) -> RouteSnapshot:
         RouteTargetSnapshot(models[target.model_id], target.weight) for target in row.targets.all()
     ]
     return RouteSnapshot(
-        position=row.position, when=MappingProxyType(dict(row.when)), targets=tuple(targets)
+        position=row.position,
+        when=read_when(row.when),
+        targets=tuple(targets),
+        strategy=row.strategy,
+        sticky=row.sticky,
     )
 
 
+def _mirror(row: Alias, models: Mapping[int, ModelSnapshot]) -> Mirror | None:
+    """A tenant's own model wins over the gateway's of that name."""
+    raw = row.options.get("mirror")
+    if not raw:
+        return None
+    owners = {row.tenant.name if row.tenant else "", ""}
+    named = [m for m in models.values() if m.name == raw["model"] and m.tenant in owners]
+    named.sort(key=lambda model: model.tenant, reverse=True)
+    return Mirror(named[0], read_share(raw)) if named else None
+
+
 def _alias(row: Alias, models: dict[int, ModelSnapshot]) -> AliasSnapshot:
+    options = row.options
     routes = tuple(_route(route, models) for route in row.routes.all())
     fallbacks: list[Fallback] = list(row.fallbacks.all())
     reachable = [target.model for route in routes for target in route.targets]
@@ -161,6 +220,13 @@ def _alias(row: Alias, models: dict[int, ModelSnapshot]) -> AliasSnapshot:
         fallback_on=(
             DEFAULT_FALLBACK_ON if row.fallback_on is None else frozenset(row.fallback_on)
         ),
+        retries=read_retries(options.get("retries") or {}),
+        slow=read_slow(options.get("slow")),
+        hedge=read_hedge(options.get("hedge")),
+        mirror=_mirror(row, models),
+        max_cost_per_request=read_amount(options.get("max_cost_per_request")),
+        max_output_tokens=options.get("max_output_tokens"),
+        on_short_budget=options.get("on_short_budget") or "",
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.choose import CONDITIONS, Facts, choose, holds, in_weighted_order
+from routing.choose import choose, in_weighted_order
+from routing.facts import Facts
 from routing.snapshots import (
     DEFAULT_FALLBACK_ON,
     AliasSnapshot,
@@ -254,60 +255,3 @@ def test_no_route_that_holds_means_no_choice_and_no_fallback() -> None:
     alias = _alias(_route((_usable("a"), 1), when={"tier": "pro"}), fallbacks=(_usable("b"),))
     choice = choose(alias, ANYBODY)
     assert (choice.route, choice.targets) == (None, ())
-
-
-FACTS = Facts(
-    tenant="acme",
-    tier="pro",
-    project="search",
-    user="ada",
-    scopes=frozenset({"usage:read", "alias:pro"}),
-    labels={"team": "search", "env": "prod"},
-)
-
-
-@pytest.mark.parametrize(
-    ("when", "expected"),
-    [
-        ({}, True),
-        ({"tier": "pro"}, True),
-        ({"tier": ["free", "pro"]}, True),
-        ({"tier": "free"}, False),
-        ({"tier": []}, False),
-        ({"tenant": "acme"}, True),
-        ({"tenant": ["globex"]}, False),
-        ({"project": "search"}, True),
-        ({"project": "sear"}, False),
-        ({"user": "ada"}, True),
-        ({"user": ["bob"]}, False),
-        ({"scope": "usage:read"}, True),
-        ({"scope": ["usage:read", "alias:pro"]}, True),
-        ({"scope": ["usage:read", "keys:write"]}, False),
-        ({"label": {"team": "search"}}, True),
-        ({"label": {"team": "search", "env": "prod"}}, True),
-        ({"label": {"team": "search", "env": "test"}}, False),
-        ({"label": {"colour": "red"}}, False),
-        ({"tier": "pro", "tenant": "acme", "label": {"env": "prod"}}, True),
-        ({"tier": "pro", "tenant": "globex"}, False),
-    ],
-)
-def test_a_route_holds_when_all_its_conditions_do(when: dict[str, Any], expected: bool) -> None:
-    assert holds(when, FACTS) is expected
-
-
-def test_a_fact_that_is_unknown_fulfils_no_condition() -> None:
-    for condition in ("tier", "project", "user"):
-        assert not holds({condition: ["pro", "search", "ada"]}, ANYBODY)
-    assert not holds({"scope": "usage:read"}, ANYBODY)
-    assert not holds({"label": {"team": "search"}}, ANYBODY)
-
-
-holding = st.sampled_from([{}, {"tier": "pro"}, {"user": "ada", "scope": "usage:read"}])
-
-
-@given(holding, st.text().filter(lambda name: name not in CONDITIONS), st.none() | st.text())
-def test_a_condition_that_is_unknown_never_holds(
-    when: dict[str, Any], name: str, wanted: str | None
-) -> None:
-    assert holds(when, FACTS)
-    assert not holds({**when, name: wanted}, FACTS)
