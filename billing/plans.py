@@ -22,6 +22,9 @@ class Terms:
         return Terms({**defaults.limits, **self.limits}, self.budgets or defaults.budgets)
 
 
+NO_TERMS = Terms()
+
+
 class Asking(NamedTuple):
     """Who asks for what, as far as plans differ by it."""
 

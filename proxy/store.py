@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from django.db import (
 
 from billing import journal, ledger
 from billing.partitions import ensure_partitions
+from billing.plans import Terms
 from billing.records import AttemptRow, Entry, Record
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
 from billing.usage import Summary, summarise
@@ -37,7 +38,13 @@ from proxy.errors import StoreUnavailable
 from routing.models import GatewaySettings
 from routing.snapshots import RoutingSnapshot, read_routing
 from tenants import revisions
-from tenants.snapshots import KeysSnapshot, TenantSnapshot, read_keys, read_tenants
+from tenants.snapshots import (
+    KeysSnapshot,
+    TenantSnapshot,
+    read_keys,
+    read_tenants,
+    read_tiers,
+)
 
 log = structlog.get_logger("gateway.store")
 
@@ -63,16 +70,18 @@ class Snapshot:
     keys: KeysSnapshot
     routing: RoutingSnapshot
     billing: BillingSnapshot
+    tiers: Mapping[str, Terms] = field(default_factory=dict)
 
 
-def _read_configuration() -> tuple[Any, Any, Any]:
+def _read_configuration() -> tuple[Any, Any, Any, Any]:
     routing = read_routing()
     models = [
         PricedModel(model.name, model.provider.dialect, model.upstream)
         for model in routing.models.values()
     ]
     settings = GatewaySettings.objects.first() or GatewaySettings()
-    return read_tenants(), routing, read_billing(models, settings.exchange_rates)
+    billing = read_billing(models, settings.exchange_rates)
+    return read_tenants(), routing, billing, read_tiers()
 
 
 def read_snapshot(last: Snapshot | None) -> Snapshot:
@@ -85,14 +94,15 @@ def read_snapshot(last: Snapshot | None) -> Snapshot:
         return last
     configuration, keys = revisions.CONFIGURATION, revisions.KEYS
     if last is None or last.revisions.get(configuration) != current.get(configuration):
-        tenants, routing, billing = _read_configuration()
+        tenants, routing, billing, tiers = _read_configuration()
     else:
         tenants, routing, billing = last.tenants, last.routing, last.billing
+        tiers = last.tiers
     if last is None or last.revisions.get(keys) != current.get(keys):
         key_snapshot = read_keys()
     else:
         key_snapshot = last.keys
-    return Snapshot(current, tenants, key_snapshot, routing, billing)
+    return Snapshot(current, tenants, key_snapshot, routing, billing, tiers)
 
 
 def _write(batch: list[Waiting], refusals: ledger.Refusals) -> None:

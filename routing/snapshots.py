@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from billing.plans import NO_TERMS, Terms
 from gateway_project.units import parse_duration
 from routing.conditions import read_when
 from routing.models import Alias, Credential, Fallback, GatewaySettings, Model, Provider, Route
@@ -26,6 +27,8 @@ from routing.terms import (
 DEFAULT_FALLBACK_ON = frozenset(
     {"rate_limit", "timeout", "server_error", "overloaded", "connection"}
 )
+MAX_WAITING = 100
+MAX_WAIT = "10s"
 DEFAULT_TIMEOUTS = {"connect": "5s", "first_byte": "60s", "idle": "60s", "total": "10m"}
 
 
@@ -51,6 +54,14 @@ class CredentialSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """How many requests may wait for a provider's limit, and for how many seconds."""
+
+    max_waiting: int
+    max_wait: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSnapshot:
     """An upstream account. One that declares credentials but has none in force is unusable."""
 
@@ -65,6 +76,8 @@ class ProviderSnapshot:
     options: Mapping[str, Any]
     retries: Retries = NOTHING_SAID
     breaker: Breaker = USUAL_BREAKER
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    queue: Queue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,11 @@ class ModelSnapshot:
     max_output_tokens: int | None
     capabilities: frozenset[str] | None = None
     """None: not declared, taken to have them all."""
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    overhead_tokens: int = 0
+    """What the upstream adds to each request's input."""
+    media_tokens: Mapping[str, int] = field(default_factory=dict)
+    """The most that one `image`, `audio` or `document` may count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +152,8 @@ class RoutingSnapshot:
     models: Mapping[tuple[str, str], ModelSnapshot]
     max_request_bytes: int
     injected_headers: frozenset[str]
+    terms: Terms = NO_TERMS
+    """The gateway's own limits and budgets."""
 
 
 def _secret(credential: Credential) -> str:
@@ -142,6 +162,15 @@ def _secret(credential: Credential) -> str:
     if not credential.secret and reference.startswith("env:"):
         return os.environ.get(reference.removeprefix("env:"), "")
     return credential.secret
+
+
+def _queue(configured: Mapping[str, Any]) -> Queue | None:
+    if not configured:
+        return None
+    return Queue(
+        max_waiting=configured.get("max_waiting", MAX_WAITING),
+        max_wait=parse_duration(configured.get("max_wait", MAX_WAIT)),
+    )
 
 
 def _provider(row: Provider) -> ProviderSnapshot:
@@ -165,6 +194,8 @@ def _provider(row: Provider) -> ProviderSnapshot:
         options=MappingProxyType(dict(row.options)),
         retries=read_retries(row.retries),
         breaker=read_breaker(row.breaker),
+        limits=MappingProxyType(dict(row.limits)),
+        queue=_queue(row.queue),
     )
 
 
@@ -178,6 +209,9 @@ def _model(row: Model, provider: ProviderSnapshot) -> ModelSnapshot:
         context_window=row.context_window,
         max_output_tokens=row.max_output_tokens,
         capabilities=None if row.capabilities is None else frozenset(row.capabilities),
+        limits=MappingProxyType(dict(row.limits)),
+        overhead_tokens=row.overhead_tokens or 0,
+        media_tokens=MappingProxyType(dict(row.media_tokens)),
     )
 
 
@@ -254,6 +288,7 @@ def read_routing() -> RoutingSnapshot:
         ),
         models=MappingProxyType({(model.tenant, model.name): model for model in models.values()}),
         max_request_bytes=settings.max_request_bytes,
+        terms=Terms(settings.limits, tuple(settings.budgets)),
         injected_headers=frozenset(
             header for provider in providers.values() for header in provider.inject_headers
         ),

@@ -2,14 +2,15 @@
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from django.utils import timezone
 
-from tenants.models import Key, KeyPolicy, SigningKey, Tenant
+from billing.plans import NO_TERMS, Terms
+from tenants.models import Key, KeyPolicy, Project, SigningKey, Tenant, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class PolicySnapshot:
 
     project: str
     aliases: frozenset[str]
+    terms: Terms = NO_TERMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class TenantSnapshot:
     on_disconnect: str
     quarantines_unpriced: bool
     policies: Mapping[str, PolicySnapshot]
+    terms: Terms = NO_TERMS
+    """Its own over its tier's."""
+    projects: Mapping[str, Terms] = field(default_factory=dict)
+    weight: int = 1
+    """Its share when requests wait for a provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,13 @@ class KeysSnapshot:
     signers: Mapping[str, tuple[str, EllipticCurvePublicKey]]
 
 
-def _tenant(tenant: Tenant, policies: dict[str, PolicySnapshot]) -> TenantSnapshot:
+def _terms(row: Tenant | Tier | Project | KeyPolicy) -> Terms:
+    return Terms(row.limits, tuple(row.budgets))
+
+
+def _tenant(
+    tenant: Tenant, policies: dict[str, PolicySnapshot], projects: dict[str, Terms]
+) -> TenantSnapshot:
     return TenantSnapshot(
         name=tenant.name,
         tier=tenant.tier.name if tenant.tier else "",
@@ -71,6 +84,9 @@ def _tenant(tenant: Tenant, policies: dict[str, PolicySnapshot]) -> TenantSnapsh
         on_disconnect=tenant.on_disconnect,
         quarantines_unpriced=tenant.unpriced == Tenant.Unpriced.QUARANTINE,
         policies=MappingProxyType(policies),
+        terms=_terms(tenant).over(_terms(tenant.tier) if tenant.tier else NO_TERMS),
+        projects=MappingProxyType(projects),
+        weight=tenant.tier.weight if tenant.tier else 1,
     )
 
 
@@ -81,9 +97,20 @@ def read_tenants() -> Mapping[str, TenantSnapshot]:
         policies.setdefault(policy.tenant_id, {})[policy.name] = PolicySnapshot(
             project=policy.project.name if policy.project else "",
             aliases=frozenset(policy.aliases),
+            terms=_terms(policy),
         )
+    projects: dict[int, dict[str, Terms]] = {}
+    for project in Project.objects.all():
+        projects.setdefault(project.tenant_id, {})[project.name] = _terms(project)
     rows = Tenant.objects.select_related("tier", "price_book")
-    return MappingProxyType({row.name: _tenant(row, policies.get(row.pk, {})) for row in rows})
+    return MappingProxyType(
+        {row.name: _tenant(row, policies.get(row.pk, {}), projects.get(row.pk, {})) for row in rows}
+    )
+
+
+def read_tiers() -> Mapping[str, Terms]:
+    """What each tier gives, by its name."""
+    return MappingProxyType({row.name: _terms(row) for row in Tier.objects.all()})
 
 
 def _key(key: Key) -> KeySnapshot:
