@@ -89,9 +89,11 @@ class ContentWriter:
                 continue
             results = all(isinstance(part, ToolResult) for part in message.parts)
             parts = list(self._parts(message, at))
+            if not parts:
+                continue
             if joins and results:
                 contents[-1]["parts"] += parts
-            elif parts:
+            else:
                 role = "model" if message.role == "assistant" else "user"
                 contents.append({"role": role, "parts": parts})
             joins = results
@@ -168,7 +170,8 @@ class ContentWriter:
         if part.data:
             return _inline(part.data, part.media_type or "application/pdf")
         if part.text:
-            return _inline(base64.b64encode(part.text.encode()).decode(), "text/plain")
+            text = part.text.encode(errors="replace")  # a lone surrogate has no bytes
+            return _inline(base64.b64encode(text).decode(), "text/plain")
         if part.url:
             return _file(part.url, part.media_type or _media_type(part.url, ""))
         if part.file_id.startswith(("files/", "https://", "gs://")):

@@ -1,5 +1,6 @@
 """Requests of callers, read; and requests of other dialects' callers, written for Gemini."""
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -419,6 +420,13 @@ def test_results_of_one_turn_stand_in_one_content() -> None:
     assert names == ["f", "g"]
 
 
+def test_messages_that_say_nothing_are_left_out() -> None:
+    assert write(asking(user(), user(), user(Text(text="Hello"))))[0] == HELLO
+    answered = Message("tool", (ToolResult(call_id="1", content=(), name="f"),))
+    body, _ = write(asking(answered, user(), answered))
+    assert [len(content["parts"]) for content in body["contents"]] == [2]
+
+
 def test_instructions_stand_before_everything() -> None:
     system, late = Message("system", (Text(text="a"),)), Message("developer", (Text(text="b"),))
     body, warnings = write(asking(system, user(Text(text="Hello")), late))
@@ -477,6 +485,11 @@ def test_content_that_gemini_cannot_take_is_refused_by_its_place(part: Part) -> 
 def test_a_setting_that_gemini_lacks_is_named(request_: ChatRequest, warning: str) -> None:
     _, warnings = write(request_)
     assert [told for told in warnings if told.startswith(warning)]
+
+
+def test_a_text_with_half_a_character_is_written_as_a_file_with_a_question_mark() -> None:
+    part = write(asking(user(Document(text="a\ud800"))))[0]["contents"][0]["parts"][0]
+    assert base64.b64decode(part["inlineData"]["data"]) == b"a?"
 
 
 def test_refusals_and_texts_without_a_place_of_their_own_are_written_as_text() -> None:
