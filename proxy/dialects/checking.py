@@ -1,5 +1,6 @@
 """A body against the fields that a dialect documents."""
 
+import json
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,10 @@ def checked(fields: dict[str, Any], shape: type[T]) -> T:
     """The fields as a shape. Raises InvalidRequest naming the one at fault, as a path."""
     try:
         return msgspec.convert(fields, shape)
+    except UnicodeEncodeError:
+        # All that msgspec says of a lone surrogate out of place; without it, it names the field.
+        readable = json.dumps(fields, ensure_ascii=False).encode(errors="replace")
+        return checked(json.loads(readable), shape)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         path = where.rstrip("`")

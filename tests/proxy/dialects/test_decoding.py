@@ -1,12 +1,12 @@
-"""What no parser can read is an error of the upstream in every dialect, never one of ours."""
+"""What no parser can read is an error of whoever sent it, in every dialect, never one of ours."""
 
 from contextlib import suppress
 
 import msgspec
 import pytest
 
-from proxy.dialects import OUTBOUND
-from proxy.errors import UpstreamError
+from proxy.dialects import INBOUND, OUTBOUND
+from proxy.errors import InvalidRequest, UpstreamError
 
 DEEP = b"[" * 5_000 + b"]" * 5_000
 NONSENSE = {
@@ -41,3 +41,15 @@ def test_nonsense_is_an_error_of_the_upstream(dialect: str, nonsense: bytes) -> 
         error = outbound.read_error(status, nonsense, retry_after=None)
         error.message.encode()
         assert error.status >= 400
+
+
+@pytest.mark.parametrize("dialect", INBOUND)
+def test_half_a_character_out_of_place_is_refused_by_name(dialect: str) -> None:
+    said = {
+        "messages": [{"role": "user", "content": "?"}],
+        "contents": [{"parts": [{"text": "?"}]}],
+        "input": "?",
+    }
+    with pytest.raises(InvalidRequest) as refused:
+        INBOUND[dialect].parse({"model": "m", "max_tokens": 1, "tools": "\ud800", **said})
+    assert refused.value.param == "tools"
