@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from proxy.dialects.serialising import serialised
+
 Object = dict[str, Any]
 
 CALL_FIELD = "gateway_extras"
@@ -22,7 +24,7 @@ def sealed(signature: str, extras: Object) -> str:
     """A text that holds these; empty when there is nothing to hold."""
     if not (signature or extras):
         return ""
-    return MARK + base64.b64encode(orjson.dumps([signature, extras])).decode()
+    return MARK + base64.b64encode(serialised([signature, extras])).decode()
 
 
 def opened(text: str) -> tuple[str, Object] | None:

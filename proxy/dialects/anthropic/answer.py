@@ -62,7 +62,7 @@ def whole_block(block: Block, number: int) -> dict[str, Any] | None:
     written = block_of(block, number=number)
     if written is None:
         return None
-    match written["type"]:
+    match written.get("type"):
         case "text":
             written["text"] = block.text
         case "thinking":

@@ -7,14 +7,13 @@ repeated whole.
 
 from typing import Any
 
-import orjson
-
 from proxy.chat.events import BlockEnded, BlockStarted, ReasoningDelta, TextDelta
 from proxy.dialects.carrying import CALL_FIELD, sealed
 from proxy.dialects.responses.annotations import annotations_of
 from proxy.dialects.responses.content import OWN
 from proxy.dialects.responses.frames import Frames, delta_head
 from proxy.dialects.responses.shapes import Object, list_of, object_of, text_of
+from proxy.dialects.serialising import serialised
 
 _ID_PREFIXES = {
     "message": "msg",
@@ -121,7 +120,7 @@ class TextPart:
         logprobs = list_of(object_of(event.extras.get("logprobs")).get("content"))
         going = b""
         if event.text and self._type == "output_text":
-            given = b',"logprobs":' + orjson.dumps(logprobs)
+            given = b',"logprobs":' + serialised(logprobs)
             going = self._frames.delta(self._head, event.text, given)
         elif event.text:
             going = self._frames.delta(self._head, event.text)

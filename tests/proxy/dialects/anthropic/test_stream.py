@@ -197,6 +197,12 @@ def test_blocks_of_other_providers_and_other_choices_are_skipped() -> None:
     assert (sdk.text_of(message), message.stop_reason) == ("first", "end_turn")
 
 
+def test_a_block_of_no_type_comes_out_as_it_came_in() -> None:
+    events = [BlockStarted(0, "other", extras={"anthropic": {"new": 1}}), BlockEnded(0)]
+    whole = inbound.write_body(events, ChatRequest(messages=()), START)
+    assert json.loads(whole)["content"] == [{"new": 1}]
+
+
 def test_a_refusal_is_text_and_the_reason() -> None:
     events = [BlockStarted(0, "refusal"), TextDelta(0, "No."), BlockEnded(0), Finished("stop")]
     streamed = sdk.read(write(*events), stream=True)

@@ -235,6 +235,19 @@ def test_log_probabilities_come_with_their_text() -> None:
     assert TextDelta(0, "Hi", logprobs) in again
 
 
+def test_no_number_of_a_provider_is_too_large_to_be_written_again() -> None:
+    logprobs = {"logprobs": {"content": [{"token": "Hi", "bytes": [2**70]}]}}
+    extras = {"gemini": {"thoughtSignature": 2**70}}
+    stream = streamed(
+        BlockStarted(0, "reasoning", extras=extras),
+        BlockEnded(0),
+        BlockStarted(1, "text"),
+        TextDelta(1, "Hi", logprobs),
+        Finished("stop"),
+    )
+    assert TextDelta(1, "Hi", logprobs) in read(*datas(stream))
+
+
 def test_citations_of_chat_completions_are_annotations() -> None:
     citation = {"url": "https://a.example", "title": "A", "start_index": 0, "end_index": 2}
     chat = {"annotations": [{"type": "url_citation", "url_citation": citation}]}
