@@ -11,14 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.chat.request import ChatRequest
+from proxy.chat.events import Event
 from proxy.dialects import EMBEDDERS, OUTBOUND
-from proxy.dialects.faces import Start
 from proxy.dialects.openai import embeddings, inbound
 from proxy.errors import InvalidRequest, UpstreamError
+from tests.proxy.dialects.crossing import write_for_every_caller
 
 DIALECTS = ("openai", "mistral", "ollama")
-START = Start("a", "m", 0)
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -103,21 +102,19 @@ def _check_answers(answers: list[Any]) -> None:
         outbound = OUTBOUND[dialect]
         lead = b"" if dialect == "ollama" else b"data: "
         framer, reader, watch = outbound.new_framer(), outbound.read_events(), outbound.watch()
-        writer = inbound.stream_writer(ChatRequest(messages=(), stream=True), START)
+        events: list[Event] = []
         for answer in answers:
             raw = json.dumps(answer).encode()
             for frame in framer.feed(lead + raw + b"\n\n"):
                 watch.sight(frame)
                 with suppress(msgspec.DecodeError):
-                    for event in reader.read(frame):
-                        writer.write(event)
+                    events += reader.read(frame)
             with suppress(UpstreamError):
                 outbound.sight_of_body(raw)
             with suppress(msgspec.DecodeError):
-                inbound.write_body(outbound.read_body(raw), ChatRequest(messages=()), START)
+                write_for_every_caller(list(outbound.read_body(raw)))
             outbound.read_error(429, raw, retry_after=None)
-        for event in reader.end():
-            writer.write(event)
+        write_for_every_caller([*events, *reader.end()])
 
 
 @QUICK

@@ -28,6 +28,7 @@ from proxy.dialects.anthropic import inbound, outbound
 from proxy.dialects.faces import Start
 from proxy.errors import InvalidRequest, UpstreamError
 from proxy.framing.sse import SseFramer
+from tests.proxy.dialects.crossing import write_for_every_caller, write_for_every_provider
 
 START = Start("msg_1", "pro", 0)
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -45,8 +46,9 @@ WORDS = st.sampled_from(
         server_tool_use media_type budget_tokens ping""",
     )
 )
+TEXTS = st.text() | st.just("\ud800")
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | WORDS,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS | WORDS,
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(WORDS | st.text(max_size=4), inner, max_size=6)
@@ -61,7 +63,7 @@ BODIES = OBJECTS | st.fixed_dictionaries(
             st.fixed_dictionaries(
                 {
                     "role": st.sampled_from(["user", "assistant", "system"]),
-                    "content": st.text() | st.lists(BLOCKS, max_size=4),
+                    "content": TEXTS | st.lists(BLOCKS, max_size=4),
                 }
             ),
             min_size=1,
@@ -73,7 +75,7 @@ BODIES = OBJECTS | st.fixed_dictionaries(
         "tool_choice": OBJECTS,
         "output_config": OBJECTS,
         "thinking": OBJECTS,
-        "system": st.text() | st.lists(BLOCKS, max_size=3),
+        "system": TEXTS | st.lists(BLOCKS, max_size=3),
         "max_tokens": st.integers(0, 10**6),
         "temperature": st.floats(0, 2),
     },
@@ -101,19 +103,17 @@ FRAMES = OBJECTS | st.fixed_dictionaries(
 
 
 def check_request(fields: dict[str, Any]) -> None:
-    """Read, written, and the same when read again, up to what is documented."""
-    try:
+    """Read, and written for every provider, or refused."""
+    with suppress(InvalidRequest):
         request = inbound.read_request(inbound.parse(fields))
+        write_for_every_provider(request)
         body = outbound.write_request(request, model="claude-sonnet-4-5", output_limit=None).body
-    except InvalidRequest:
-        return
-    json.loads(body)
+        json.loads(body)
 
 
 def check_stream(frames: list[dict[str, Any]]) -> None:
-    """Read and watched, and written again for a caller of the same dialect."""
+    """Read and watched, and written for every caller."""
     reader, watch = outbound.read_events(), outbound.watch()
-    writer = inbound.stream_writer(ChatRequest(messages=()), START)
     events: list[Event] = []
     for fields in frames:
         frame = b"data: " + json.dumps(fields).encode() + b"\n\n"
@@ -123,9 +123,7 @@ def check_stream(frames: list[dict[str, Any]]) -> None:
         except msgspec.DecodeError:
             continue
     events += reader.end()
-    for event in events:
-        writer.write(event)
-    writer.end()
+    write_for_every_caller(events)
     fold(events)
 
 
@@ -134,7 +132,7 @@ def check_bytes(data: bytes, status: int) -> None:
         with suppress(UpstreamError):
             read(data)
     with suppress(msgspec.DecodeError):
-        fold(outbound.read_body(data))
+        write_for_every_caller(list(outbound.read_body(data)))
     outbound.watch().sight(data)
     with suppress(msgspec.DecodeError):
         list(outbound.read_events().read(data))

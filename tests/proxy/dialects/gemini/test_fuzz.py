@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from proxy.chat.events import Event
 from proxy.chat.fold import fold
-from proxy.dialects.faces import Start
 from proxy.dialects.gemini import counting, embeddings, inbound, outbound
 from proxy.dialects.gemini.partial_arguments import PartialArguments
 from proxy.dialects.gemini.spelling import camel
 from proxy.errors import InvalidRequest, UpstreamError
+from tests.proxy.dialects.crossing import write_for_every_caller, write_for_every_provider
 
 NAMES = [
     "candidates",
@@ -92,7 +92,10 @@ NAMES = [
     "values",
     "totalTokens",
 ]
-WORDS = ["user", "model", "STOP", "SAFETY", "ANY", "OBJECT", "$.a[0].b", "$.a", "3s", "[]", ""]
+WORDS = [
+    *("user", "model", "STOP", "SAFETY", "ANY", "OBJECT", "$.a[0].b", "$.a", "3s", "[]", ""),
+    "\ud800",
+]
 
 leaves = (
     st.none()
@@ -131,6 +134,7 @@ def read(body: Any) -> None:
     except InvalidRequest as refused:
         inbound.write_error(refused, "r")
         return
+    write_for_every_provider(request)
     with contextlib.suppress(InvalidRequest):
         written = outbound.write_request(request, model="gemini-2.5-pro", output_limit=None)
         inbound.parse(json.loads(written.body))
@@ -146,16 +150,13 @@ def take_in(body: bytes) -> None:
     with contextlib.suppress(msgspec.DecodeError):
         reader = outbound.read_events()
         events = [*reader.read(frame), *reader.end()]
-    writer = inbound.stream_writer(None, Start("i", "m", 1))  # type: ignore[arg-type]
-    for event in events:
-        writer.write(event)
-    writer.end()
+    write_for_every_caller(events)
     fold(events)
     for face in (outbound.sight_of_body, embeddings.read_embeddings, counting.read_count):
         with contextlib.suppress(UpstreamError):
             face(body)
     with contextlib.suppress(msgspec.DecodeError):
-        list(outbound.read_body(body))
+        write_for_every_caller(list(outbound.read_body(body)))
 
 
 @given(requests)

@@ -16,6 +16,7 @@ from proxy.dialects.faces import Start
 from proxy.dialects.openai import inbound, outbound
 from proxy.errors import InvalidRequest, UpstreamError
 from proxy.meter import Delivered, count_request
+from tests.proxy.dialects.crossing import write_for_every_caller, write_for_every_provider
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
@@ -94,9 +95,10 @@ def _check_answer(chunks: list[dict[str, Any]]) -> None:
             outbound.sight_of_body(body)
         with suppress(msgspec.DecodeError):
             whole = list(outbound.read_body(body))
-            json.loads(inbound.write_body(whole, ASKED, START))
+            write_for_every_caller(whole)
         outbound.read_error(400, body, retry_after=None)
     events += reader.end()
+    write_for_every_caller(events)
     answer = fold(events)
     assert fold(events) == answer, "folding changes no event"
     writer = inbound.stream_writer(ASKED, START)
@@ -176,6 +178,7 @@ def _check_request(body: dict[str, Any]) -> None:
         assert parsed.end_user is None or isinstance(parsed.end_user, str)
         request = inbound.read_request(parsed)
         assert count_request(request) >= 0
+        write_for_every_provider(request)
         written = outbound.write_request(request, model="gpt-4o", output_limit=None)
         assert json.loads(written.body)["model"] == "gpt-4o"
 
