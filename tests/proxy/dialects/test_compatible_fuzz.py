@@ -17,6 +17,8 @@ from proxy.dialects.openai import embeddings, inbound
 from proxy.errors import InvalidRequest, UpstreamError
 from tests.proxy.dialects.crossing import write_for_every_caller
 
+pytestmark = pytest.mark.once
+
 DIALECTS = ("openai", "mistral", "ollama")
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))

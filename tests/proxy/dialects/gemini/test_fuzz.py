@@ -17,6 +17,8 @@ from proxy.dialects.gemini.spelling import camel
 from proxy.errors import InvalidRequest, UpstreamError
 from tests.proxy.dialects.crossing import write_for_every_caller, write_for_every_provider
 
+pytestmark = pytest.mark.once
+
 NAMES = [
     "candidates",
     "content",

@@ -18,7 +18,9 @@ from proxy.errors import InvalidRequest, UpstreamError
 from proxy.meter import Delivered, count_request
 from tests.proxy.dialects.crossing import write_for_every_caller, write_for_every_provider
 
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.once
+
+QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 
 START = Start("chatcmpl-1", "pro", 0)

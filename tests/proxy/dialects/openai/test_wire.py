@@ -32,6 +32,8 @@ from proxy.framing.sse import SseFramer
 
 Wire = dict[str, Any]
 
+pytestmark = pytest.mark.once
+
 START = Start("chatcmpl-ours", "pro", 7)
 STARTED = ResponseStarted("chatcmpl-1", "gpt-4o", 1_700_000_000)
 ASKED = ChatRequest(messages=(), stream=True, include_usage=True)
@@ -381,7 +383,7 @@ def _check(events: list[Event]) -> None:
 
 
 @given(answers())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_an_answer_that_is_written_and_read_again_says_the_same(events: list[Event]) -> None:
     _check(events)
 

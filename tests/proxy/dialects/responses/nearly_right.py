@@ -51,9 +51,10 @@ def objects(*kinds: str, needs: dict[str, Values] | None = None, **fields: Value
     """Objects of these types, with what they need and some of their other fields."""
     needed = {name: usually(values) for name, values in (needs or {}).items()}
     kind = st.fixed_dictionaries({"type": st.sampled_from(kinds), **needed} if kinds else needed)
-    others = [st.tuples(st.just(name), usually(values)) for name, values in fields.items()]
-    more = st.lists(st.one_of(others), max_size=4) if others else st.just([])
-    return st.builds(lambda own, more: {**dict(more), **own}, kind, more)
+    named = [st.tuples(st.just(name), values) for name, values in fields.items()]
+    wrong = st.tuples(st.sampled_from([*fields, "type"]), ANYTHING)
+    more = st.lists(st.one_of(*named, wrong), max_size=3)
+    return st.builds(lambda own, more: {**own, **dict(more)}, kind, more)
 
 
 FLAGS = st.booleans()

@@ -42,6 +42,8 @@ from tests.proxy.dialects.crossing import write_for_every_caller, write_for_ever
 from tests.proxy.dialects.responses import nearly_right
 from tests.proxy.dialects.responses.nearly_right import several, usually
 
+pytestmark = pytest.mark.once
+
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 START = Start("0198f1ce-0000-7000-8000-000000000000", "pro", 1)
@@ -120,7 +122,7 @@ def check_body(value: Any) -> None:
 CHECKS: list[tuple[Callable[[Any], None], nearly_right.Values]] = [
     (check_request, nearly_right.REQUESTS),
     (check_request, st.builds(lambda items: {"input": items}, several(nearly_right.ITEMS))),
-    (check_stream, st.lists(usually(nearly_right.FRAMES), max_size=8)),
+    (check_stream, st.lists(usually(nearly_right.FRAMES), max_size=6)),
     (check_body, usually(nearly_right.ANSWERS)),
     (check_body, st.builds(lambda items: {"output": items}, several(nearly_right.ITEMS))),
 ]
