@@ -59,7 +59,7 @@ test: setup
 	@$(call suite,-q -n 2 --dist loadfile)
 
 test-long: test
-	@$(call suite,-m long)
+	@$(call suite,-m long -n 2 --dist loadfile)
 
 check: export DATABASE_URL = sqlite://:memory:
 check: setup

@@ -86,14 +86,15 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what needs Redis; leaves tests about PostgreSQL itself to the run on PostgreSQL."""
+    """Marks what needs Redis; leaves to each database the tests that belong there."""
     from django.db import connection
 
+    other = "once" if connection.vendor == "postgresql" else "postgres"
     elsewhere = []
     for item in items:
         if "redis_url" in getattr(item, "fixturenames", ()):
             item.add_marker("redis")
-        if connection.vendor != "postgresql" and item.get_closest_marker("postgres"):
+        if item.get_closest_marker(other):
             elsewhere.append(item)
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)

@@ -63,6 +63,7 @@ def test_however_it_is_cut(gateway: InProcess, cut: Callable[[bytes], list[bytes
 
 
 @pytest.mark.long
+@pytest.mark.once
 @pytest.mark.parametrize("client", matrix.CLIENTS)
 def test_every_recording_byte_by_byte(gateway: InProcess, client: str) -> None:
     assert failures(gateway, lambda number: [client], recorded.byte_by_byte) == []
