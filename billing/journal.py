@@ -76,6 +76,11 @@ class Journal:
             if full.open_requests == 0:
                 full.discard()
 
+    @staticmethod
+    def line(record: Record, attempts: list[AttemptRow]) -> bytes:
+        """What `admit` writes, for whoever keeps a copy."""
+        return _encode(Entry(False, record, attempts))
+
     def admit(self, record: Record, attempts: list[AttemptRow]) -> Segment:
         """Writes what the record would be if this worker died now. Raises OSError."""
         self._roll()
@@ -88,9 +93,11 @@ class Journal:
         """Replaces what `admit` wrote, while the request goes on (another target is tried)."""
         segment.append(_encode(Entry(False, record, attempts)) + b"\n")
 
-    def settle(self, segment: Segment, entry: Entry) -> None:
-        """Writes the final record beside its admission. Raises OSError."""
-        segment.append(_encode(entry) + b"\n")
+    def settle(self, segment: Segment, entry: Entry) -> bytes:
+        """Writes the final record beside its admission, and returns it. Raises OSError."""
+        line = _encode(entry)
+        segment.append(line + b"\n")
+        return line
 
     def committed(self, segments: list[Segment]) -> None:
         """The database has these requests now; segments with nothing left open go."""

@@ -143,12 +143,19 @@ class UsageRecord(models.Model):
     cache = models.CharField(max_length=16, blank=True)
     labels = models.JSONField(default=dict)
     decision = models.JSONField(default=dict, help_text="Matched route and warnings, for explain.")
+    reserved = models.BigIntegerField(
+        null=True, help_text="The most that could have been charged, held before the upstream."
+    )
+    absorbed = models.BigIntegerField(
+        null=True, help_text="What the provider's report exceeded that by: nobody is charged it."
+    )
 
     class Meta:
         ordering: ClassVar = ["-started_at"]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "started_at"], name="usage_by_tenant_and_time"),
             models.Index(fields=["started_at"], name="usage_by_time"),
+            models.Index(fields=["tenant", "request_id"], name="usage_by_request_id"),
         ]
 
     def __str__(self) -> str:
@@ -181,6 +188,29 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.record_id} #{self.ordinal}"
+
+
+class BudgetAdjustment(models.Model):
+    """What somebody added to, or took from, the use of a budget in one period, and why."""
+
+    counter = models.CharField(max_length=1200, help_text="The key of the purse it counts in.")
+    tenant = models.CharField(max_length=64, blank=True, help_text="Empty: the gateway's budget.")
+    amount = models.BigIntegerField(
+        help_text="Nano-units, or tokens; below 0 it gives room for more."
+    )
+    reason = models.CharField(max_length=500)
+    by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+        indexes: ClassVar = [models.Index(fields=["counter"], name="adjustment_by_counter")]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(reason=""), name="adjustment_has_a_reason")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.counter}: {self.amount}"
 
 
 class RefusalCount(models.Model):

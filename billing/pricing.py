@@ -86,6 +86,25 @@ class Rate:
         nano: int = (2 * total + _NANO_DIVISOR) // (2 * _NANO_DIVISOR)
         return nano
 
+    def most(self, input_tokens: int, output_tokens: int) -> int:
+        """Nano-units that so many tokens may come to, in whichever buckets they fall."""
+        total = (
+            input_tokens * max(self.input, self.cached_input, self.cache_write)
+            + output_tokens * max(self.output, self.reasoning)
+            + self.per_request * _PER
+        )
+        return -(-total // _NANO_DIVISOR)
+
+    def output_within(self, room: int, input_tokens: int) -> int | None:
+        """Output tokens that `room` nano-units have space for beside the input; None: any number,
+        because they cost nothing."""
+        left = room * _NANO_DIVISOR - self.per_request * _PER
+        left -= input_tokens * max(self.input, self.cached_input, self.cache_write)
+        if left < 0:
+            return 0
+        price = max(self.output, self.reasoning)
+        return left // price if price else None
+
 
 def _scaled(price: Price) -> int:
     numerator, denominator = Fraction(price).as_integer_ratio()

@@ -48,6 +48,8 @@ class Record(msgspec.Struct, array_like=True, kw_only=True):
     cache: str = ""
     labels: str = "{}"
     decision: str = "{}"
+    reserved: int | None = None
+    absorbed: int | None = None
 
 
 class AttemptRow(msgspec.Struct, array_like=True, kw_only=True):

@@ -1,15 +1,275 @@
-"""Admission: the moment after which a request has a usage record, whatever happens."""
+"""Admission: limits and budgets over all scopes at once, then the line that makes it durable.
 
+A hard budget reserves the worst that the request may cost at the dearest target that its route may
+reach. Where that does not fit, the answer is held to as many tokens as do, and asked for again:
+what was short is known from the refusal, and every try is atomic. After admission a request has a
+usage record, whatever happens.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+
+import structlog
+
+from billing.budgets import Calendar, Purse
+from billing.counters.asks import (
+    Admitted,
+    Answer,
+    Ask,
+    Cold,
+    Counters,
+    CountersAway,
+    Hold,
+    Refused,
+    Short,
+    tag_of,
+)
+from billing.limits import Limit
+from billing.plans import Plan
+from proxy import metrics
+from proxy.claims import Claim, Plans, limit_claims, purse_claims, strictest, wanted
+from proxy.clamping import expose, hold_to, pass_over, room_for
+from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
+from proxy.meter import quick_count
+from proxy.refusals import check_size, over_budget, over_limit
 from proxy.settle import first_record
 from proxy.store import Store
+from routing.choose import Target
+
+log = structlog.get_logger("gateway.admit")
+
+TRIES = 8
+"""Between a refusal and the next try, others may have taken the room that was left."""
 
 
-def admit(exchange: Exchange, store: Store) -> None:
-    """Makes the request durable before any upstream is called. Raises StoreUnavailable."""
-    record = first_record(exchange)
-    try:
-        exchange.segment = store.admit(record, exchange.attempts)
-    except BaseException:
-        exchange.record = None
-        raise
+class Admission:
+    """One per worker."""
+
+    def __init__(self, counters: Counters, *, fails_open: bool) -> None:
+        self.counters = counters
+        self._fails_open = fails_open
+        self._plans = Plans()
+        self._calendar = Calendar()
+        self._warming: dict[str, asyncio.Task[None]] = {}
+
+    async def admit(self, exchange: Exchange, store: Store) -> None:
+        """Fills `hold`, `claims` and the first record, and makes it durable. Raises
+        RateLimitExceeded, InsufficientQuota, InvalidRequest, StoreUnavailable."""
+        plan = self._plans.of_caller(exchange)
+        expose(exchange)
+        try:
+            await self._reserve(exchange, store, plan)
+        except CountersAway as error:
+            self._go_on_without(exchange, plan, error)
+        record = exchange.record or first_record(exchange)
+        try:
+            exchange.segment = store.admit(record, exchange.attempts)
+        except BaseException:
+            exchange.record = None
+            await self.release(exchange)
+            raise
+
+    def _go_on_without(self, exchange: Exchange, plan: Plan, error: CountersAway) -> None:
+        """What GATEWAY_ON_STORE_FAILURE says; a hard budget is never skipped."""
+        exchange.claims, exchange.hold, exchange.levels = [], None, ()
+        metrics.count_store_failure("skipped" if self._fails_open else "refused")
+        if not self._fails_open or plan.is_hard:
+            exchange.record = None
+            raise StoreUnavailable(
+                "Limits and budgets cannot be checked now.", retry_after=1
+            ) from error
+
+    async def _reserve(self, exchange: Exchange, store: Store, plan: Plan) -> None:
+        for _ in range(TRIES):
+            claims = self._claims(exchange, plan)
+            if not claims:
+                return
+            answer = await self._ask(exchange, store, claims)
+            if type(answer) is Admitted:
+                exchange.claims, exchange.levels = claims, answer.levels
+                return
+            exchange.hold = exchange.record = None
+            if isinstance(answer, Refused):
+                self._react(exchange, claims, answer.short)
+        raise StoreUnavailable("Limits and budgets are being rebuilt.", retry_after=1)
+
+    def _claims(self, exchange: Exchange, plan: Plan) -> list[Claim]:
+        body, choice = exchange.body, exchange.choice
+        assert choice is not None
+        want = wanted(
+            exchange.exposures.values(), answers=body.answers, limit=exchange.output_limit
+        )
+        exchange.reserved = want.charge if plan.is_hard else None
+        if not plan.limits and not plan.purses and not _has_target_limits(choice.targets[0]):
+            return self._target_claims(exchange, choice.targets[0], want.tokens)
+        claims = strictest(
+            [
+                *limit_claims(plan.limits, exchange, want.tokens),
+                *self._target_claims(exchange, choice.targets[0], want.tokens),
+                *purse_claims(plan, exchange, self._calendar, want),
+            ]
+        )
+        check_size(claims, quick_count(exchange.raw) + (body.output_limit or 0) * body.answers)
+        return claims
+
+    def _target_claims(self, exchange: Exchange, target: Target, tokens: int) -> list[Claim]:
+        limits = self._plans.of_target(exchange, target)
+        return list(limit_claims(limits, exchange, tokens)) if limits else []
+
+    async def _ask(self, exchange: Exchange, store: Store, claims: list[Claim]) -> Answer:
+        hold = Hold(exchange.record_id, [claim.ask for claim in claims])
+        if self.counters.keeps_entries:
+            hold.entry = store.line(first_record(exchange), exchange.attempts)
+        answer = await self.counters.admit(hold)
+        if type(answer) is Admitted:
+            exchange.hold = hold
+        elif isinstance(answer, Cold):
+            await asyncio.gather(*(self._warm(claims[place], store) for place in answer.places))
+        return answer
+
+    # ---- what was short
+
+    def _react(self, exchange: Exchange, claims: Sequence[Claim], short: Sequence[Short]) -> None:
+        """Asks for less, or of another target. Raises what the caller is told when neither
+        helps."""
+        purses = [one for one in short if isinstance(claims[one.place].rule, Purse)]
+        limits = [one for one in short if isinstance(claims[one.place].rule, Limit)]
+        fits = room_for(exchange, claims, purses) if purses else None
+        if purses and fits is None:
+            worst = min(purses, key=lambda one: one.room)
+            raise over_budget(claims[worst.place], worst, time.time())
+        own = [one for one in limits if not _is_targets(claims[one.place])]
+        if own:
+            worst = max(own, key=lambda one: one.wait)
+            raise over_limit(claims[worst.place], worst)
+        if limits:
+            worst = max(limits, key=lambda one: one.wait)
+            pass_over(exchange, over_limit(claims[worst.place], worst))
+        if fits is not None:
+            hold_to(exchange, fits)
+
+    # ---- counters that are cold
+
+    async def _warm(self, claim: Claim, store: Store) -> None:
+        """All who need the same counter wait for one reading."""
+        key = claim.ask.key
+        task = self._warming.get(key)
+        if task is None:
+            task = self._warming[key] = asyncio.create_task(self._rebuild(claim, store))
+            task.add_done_callback(lambda _: self._warming.pop(key, None))
+        await asyncio.shield(task)
+
+    async def _rebuild(self, claim: Claim, store: Store) -> None:
+        for _ in range(TRIES):
+            held = await self.counters.held(tag_of(claim.ask.key))
+            total = await store.used(
+                claim.rule, claim.scope, claim.period, key=claim.ask.key, apart_from=held
+            )
+            if await self.counters.warm(claim.ask, total, held):
+                return
+
+    # ---- another target, and the end
+
+    async def move(self, exchange: Exchange, target: Target, store: Store) -> bool:
+        """Takes the limits of another target, and gives back those of the last. False: they are
+        used up. With the counters away the attempt goes on: its budget is held."""
+        if exchange.hold is None and not self._plans.of_target(exchange, target):
+            return True
+        last = [claim for claim in exchange.claims if _is_targets(claim)]
+        limit = exchange.output_limit
+        want = wanted([exchange.exposures[target.model.identity]], answers=1, limit=limit)
+        claims = strictest(self._target_claims(exchange, target, want.tokens))
+        if not last and not claims:
+            return True
+        try:
+            return await self._change(exchange, store, last, claims)
+        except CountersAway:
+            return True
+
+    async def _change(
+        self, exchange: Exchange, store: Store, last: list[Claim], claims: list[Claim]
+    ) -> bool:
+        hold = exchange.hold
+        if hold is None:
+            return True
+        given = [(claim.ask, _failed_use(claim.ask, claim)) for claim in last]
+        exchange.claims = [claim for claim in exchange.claims if not _is_targets(claim)]
+        for _ in range(TRIES):
+            answer = await self.counters.change(hold, given, [claim.ask for claim in claims])
+            if type(answer) is Admitted:
+                exchange.claims = [*exchange.claims, *claims]
+                return True
+            if isinstance(answer, Refused):
+                return False
+            assert isinstance(answer, Cold)
+            given = []
+            await asyncio.gather(*(self._warm(claims[place], store) for place in answer.places))
+        return False
+
+    async def settle(self, exchange: Exchange) -> Sequence[int] | None:
+        """Replaces what was reserved by what was used; returns what is settled in each claim's
+        purse now. None: a sweep was quicker, and its record stands. Raises CountersAway, and then
+        the engine goes on trying."""
+        hold = exchange.hold
+        assert hold is not None
+        exchange.hold = None
+        return await self.counters.settle(
+            hold, [_used(claim, exchange) for claim in exchange.claims]
+        )
+
+    async def release(self, exchange: Exchange) -> None:
+        """Gives everything back, as if the request had not been."""
+        if exchange.hold is not None:
+            hold, exchange.hold = exchange.hold, None
+            try:
+                await self.counters.release(hold)
+            except CountersAway as error:
+                log.warning("a hold expires with its worker", error=str(error))
+
+
+async def finish(settling: Awaitable[Sequence[int] | None]) -> Sequence[int] | None:
+    """Waits for it to the end, whoever cancels the waiting."""
+    task = asyncio.ensure_future(settling)
+    while not task.done():
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+    return task.result()
+
+
+def _has_target_limits(target: Target) -> bool:
+    return bool(target.model.limits or target.model.provider.limits)
+
+
+def _is_targets(claim: Claim) -> bool:
+    """Of the target alone: another target may have room."""
+    return any(column in ("provider", "model") for column, _ in claim.rule.scope.where)
+
+
+def _failed_use(ask: Ask, claim: Claim) -> int:
+    """What a target's limit is left with after a failed attempt: the request was made."""
+    assert isinstance(claim.rule, Limit)
+    return ask.take if claim.rule.unit == "requests" else 0
+
+
+def _used(claim: Claim, exchange: Exchange) -> int:
+    """What a settled request used of one counter."""
+    rule, take, record = claim.rule, claim.ask.take, exchange.record
+    assert record is not None
+    tokens = (
+        record.input_tokens
+        + record.cached_input_tokens
+        + record.cache_write_tokens
+        + record.output_tokens
+        + record.reasoning_tokens
+    )
+    if isinstance(rule, Limit):
+        return tokens if rule.unit == "tokens" else take
+    used = tokens
+    if rule.unit != "tokens":
+        used = (record.charge if rule.unit == "charge" else record.cost) or 0
+    return min(used, take) if rule.is_hard else used

@@ -9,7 +9,9 @@ import orjson
 import structlog
 from django.conf import settings
 
+from billing.counters.memory import MemoryCounters
 from proxy import metrics, pipeline, reads
+from proxy.admit import Admission
 from proxy.authenticate import Authenticator
 from proxy.body import Receive
 from proxy.dialects import INBOUND
@@ -22,11 +24,11 @@ from proxy.errors import (
 )
 from proxy.exchange import Exchange, new_record_id
 from proxy.paths import Endpoint, find_endpoint, find_reading
-from proxy.pipeline import Worker
 from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
 from proxy.request_head import request_id
 from proxy.store import Store
 from proxy.upstream import Upstreams
+from proxy.worker import Worker
 
 log = structlog.get_logger("gateway.app")
 
@@ -42,11 +44,15 @@ class Proxy:
     def __init__(self) -> None:
         self._started = False
         self._starting = asyncio.Lock()
+        counters = MemoryCounters()
         self.worker = Worker(
-            store=Store(spool=settings.SPOOL_DIR),
+            store=Store(spool=settings.SPOOL_DIR, counters=counters),
             upstreams=Upstreams(),
             authenticator=Authenticator(
                 issuer=settings.ENVIRONMENT.issuer, audience=settings.ENVIRONMENT.audience
+            ),
+            admission=Admission(
+                counters, fails_open=settings.ENVIRONMENT.on_store_failure == "open"
             ),
         )
 

@@ -14,6 +14,7 @@ from proxy.reply import Reply
 from proxy.settle import moment
 from proxy.store import Store
 from proxy.upstream import Upstreams
+from proxy.worker import Worker
 from routing.choose import Target
 
 log = structlog.get_logger("gateway.attempt")
@@ -74,7 +75,7 @@ async def _try(
         attempt.latency_us = round((time.perf_counter() - started) * 1_000_000)
 
 
-async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Store) -> bytes:
+async def run(exchange: Exchange, reply: Reply, worker: Worker) -> bytes:
     """Everything but the last bytes is sent when this returns them.
 
     Falls back to the next target on the kinds that the alias names, as long as nothing was sent.
@@ -89,9 +90,11 @@ async def run(exchange: Exchange, reply: Reply, upstreams: Upstreams, store: Sto
         target = waiting.pop(0)
         role = _role(failure)
         if failure is not None:
-            await _start_over(exchange, target, store)
+            if role != "retry" and not await worker.admission.move(exchange, target, worker.store):
+                continue  # our own limit of that target is used up
+            await _start_over(exchange, target, worker.store)
         try:
-            return await _try(exchange, target, role, reply, upstreams)
+            return await _try(exchange, target, role, reply, worker.upstreams)
         except UpstreamError as error:
             exchange.answered = time.perf_counter()
             _count_rate_limits(error, exchange)

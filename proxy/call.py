@@ -5,14 +5,17 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 import orjson
 
 from proxy import meter, relay
+from proxy.chat.request import ChatRequest
 from proxy.chat.usage import Usage
 from proxy.dialects import COUNTERS, EMBEDDERS, OUTBOUND
+from proxy.dialects.capping import capped
 from proxy.dialects.demo import outbound as demo
 from proxy.dialects.faces import Outbound, Start
 from proxy.dialects.openai import embeddings
@@ -96,7 +99,8 @@ async def _chat(exchange: Exchange, target: Target, reply: Reply, upstreams: Ups
     provider = target.model.provider
     if provider.dialect == "demo":
         start = Start(exchange.record_id, target.model.upstream, int(exchange.started_at))
-        events = demo.answer(exchange.read_request(), start=start, options=provider.options)
+        request = _asked(exchange, output_limit(exchange, target))
+        events = demo.answer(request, start=start, options=provider.options)
         try:
             async with asyncio.timeout_at(_total_at(exchange, target)):
                 return await relay.translate(exchange, events, reply)
@@ -124,16 +128,38 @@ def _chat_body(
     exchange: Exchange, target: Target, outbound: Outbound, *, passes: bool
 ) -> tuple[bytes, bool]:
     """What is sent, and whether it asks for usage on our own account."""
-    model = target.model
+    model, limit = target.model, output_limit(exchange, target)
     if passes:
-        return outbound.splice(exchange.raw, exchange.body, model.upstream)
-    # Where the path asks for a stream (Gemini's), the body does not say so.
-    request = msgspec.structs.replace(exchange.read_request(), stream=exchange.stream)
+        body, hides_usage = outbound.splice(exchange.raw, exchange.body, model.upstream)
+        if limit is not None:
+            dialect = model.provider.dialect
+            body = capped(body, dialect=dialect, model=model.upstream, limit=limit)
+        return body, hides_usage
     written = outbound.write_request(
-        request, model=model.upstream, output_limit=model.max_output_tokens
+        _asked(exchange, limit), model=model.upstream, output_limit=model.max_output_tokens
     )
     exchange.warnings = list(written.warnings)
     return written.body, False
+
+
+def _asked(exchange: Exchange, limit: int | None) -> ChatRequest:
+    """The canonical request as it goes out. Where the path asks for a stream (Gemini's), the body
+    does not say so."""
+    changed: dict[str, Any] = {"stream": exchange.stream}
+    if limit is not None:
+        changed["max_output_tokens"] = limit
+    return msgspec.structs.replace(exchange.read_request(), **changed)
+
+
+def output_limit(exchange: Exchange, target: Target) -> int | None:
+    """What each answer is held to; None: what the caller's body says. A reservation bounds an
+    answer whose request does not."""
+    if exchange.output_limit is not None or exchange.reserved is None:
+        return exchange.output_limit
+    if exchange.body.output_limit is not None:
+        return None
+    output = exchange.exposures[target.model.identity].bound.output
+    return None if output is None else output // exchange.body.answers
 
 
 async def _embeddings(

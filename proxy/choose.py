@@ -94,7 +94,7 @@ def choose_targets(exchange: Exchange) -> None:
     priced = []
     for target in spoken:
         rates = _rates(exchange, target.model)
-        exchange.rates[target.model.name] = rates
+        exchange.rates[target.model.identity] = rates
         if None not in rates or caller.tenant.quarantines_unpriced:
             priced.append(target)
     if not priced:

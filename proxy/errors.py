@@ -12,6 +12,9 @@ GatewayError                       status  code
   NotFound                         404     not_found
   RequestTooLarge                  413     request_too_large
   UnsupportedMediaType             415     unsupported_media_type
+  TooMany                          429
+    RateLimitExceeded                      rate_limit_exceeded
+    InsufficientQuota                      insufficient_quota
   Unavailable                      503
     Overloaded                             overloaded
     NoTargetAvailable                      no_target_available
@@ -104,6 +107,23 @@ class RequestTooLarge(GatewayError):
 
 class UnsupportedMediaType(GatewayError):
     status, code = 415, "unsupported_media_type"
+
+
+class TooMany(GatewayError):
+    status, code = 429, "too_many"
+
+
+class RateLimitExceeded(TooMany):
+    code = "rate_limit_exceeded"
+
+
+class InsufficientQuota(TooMany):
+    """A budget has no room: asking again before it resets is useless."""
+
+    code = "insufficient_quota"
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__(message, retry_after=retry_after, headers={"x-should-retry": "false"})
 
 
 class Unavailable(GatewayError):

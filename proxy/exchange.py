@@ -16,8 +16,13 @@ from proxy.dialects.openai import embeddings
 from proxy.paths import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from billing.counters.asks import Hold
     from billing.journal import Segment
     from proxy.authenticate import Caller
+    from proxy.bounds import Exposure
+    from proxy.claims import Claim
     from proxy.errors import GatewayError
     from proxy.meter import Delivered
     from proxy.store import Snapshot
@@ -69,11 +74,23 @@ class Exchange:
     # choose
     alias: "AliasSnapshot | None" = None
     choice: "Choice | None" = None
-    rates: "dict[str, Rates]" = field(default_factory=dict)
-    """What each model may cost and be charged, by its name, fixed when the request began."""
+    rates: "dict[tuple[str, str], Rates]" = field(default_factory=dict)
+    """What each model may cost and be charged, by its identity, fixed when the request began."""
     warnings: list[str] = field(default_factory=list)
 
     # admit
+    exposures: "dict[tuple[str, str], Exposure]" = field(default_factory=dict)
+    """The most that each target may use and cost, by its model's identity."""
+    output_limit: int | None = None
+    """Output tokens that each answer is held to; None: as the caller's body says."""
+    is_clamped: bool = False
+    """Budgets or the alias allow less than the caller asked for."""
+    claims: "list[Claim]" = field(default_factory=list)
+    hold: "Hold | None" = None
+    levels: "Sequence[int]" = ()
+    """What was left of each claim's counter when it was admitted."""
+    reserved: int | None = None
+    """The most that it may be charged, where a hard budget holds it to that."""
     record: Record | None = None
     """What the record is so far; final once `settled`."""
     segment: "Segment | None" = None

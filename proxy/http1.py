@@ -3,10 +3,13 @@
 Strategy: the parser's callbacks only store; whoever reads takes everything that has arrived in one
 piece, so a hundred small chunks that came together cost one wake-up and leave in one write. Reading
 from the socket pauses while BUFFER_BYTES wait to be taken. Which errors an upstream can make is
-decided here and said as UpstreamError; time-outs belong to the callers.
+decided here and said as UpstreamError; how late is too late belongs to the callers, who say it with
+each wait. One timer of the connection looks when somebody could be late, and again when the one who
+waits by then would be: so a wait that ends in time costs no timer of its own.
 """
 
 import asyncio
+import math
 from typing import cast
 
 import httptools
@@ -26,6 +29,9 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._late_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
         self._error: UpstreamError | None = None
         self.is_open = False
         self._begin()
@@ -78,6 +84,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
+        self._look_at(math.inf)
         if not self.is_complete and self._error is None:
             if self.has_head and not self._sized and error is None:
                 self.is_complete = True  # an answer without a length lasts until the end
@@ -125,22 +132,23 @@ class Connection(asyncio.Protocol):
         self.exchanges += 1
         self.transport.write(request)
 
-    async def read_head(self) -> None:
-        """Waits for status and headers. Raises UpstreamError."""
+    async def read_head(self, late_at: float) -> None:
+        """Waits for status and headers. Raises UpstreamError, or TimeoutError at the loop's time
+        `late_at`."""
         while not self.has_head:
             if self._error is not None:
                 raise self._error
-            await self._arrival()
+            await self._arrival(late_at)
 
-    async def read(self) -> bytes | None:
+    async def read(self, late_at: float) -> bytes | None:
         """All of the body that has arrived, at least one byte of it; None after the last. Raises
-        UpstreamError where the upstream stopped in the middle."""
+        UpstreamError where the upstream stopped in the middle, TimeoutError at `late_at`."""
         while not self._pieces:
             if self.is_complete:
                 return None
             if self._error is not None:
                 raise self._error
-            await self._arrival()
+            await self._arrival(late_at)
         pieces, self._pieces, self._waiting = self._pieces, [], 0
         if self._paused and self.transport is not None and self.is_open:
             self._paused = False
@@ -153,12 +161,31 @@ class Connection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    async def _arrival(self) -> None:
+    async def _arrival(self, late_at: float) -> None:
+        self._late_at = late_at
+        if late_at < self._looks_at:
+            self._look_at(late_at)
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _look_at(self, when: float) -> None:
+        """Sets the timer; for ever off is off."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = when
+        self._timer = None if when == math.inf else self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        waits = self._waiter is not None and not self._waiter.done()
+        if waits and self._loop.time() < self._late_at:
+            self._look_at(self._late_at)
+            return
+        self._look_at(math.inf)
+        if waits and self._waiter is not None:
+            self._waiter.set_exception(TimeoutError())
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

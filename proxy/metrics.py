@@ -49,6 +49,18 @@ GATEWAY_SECONDS = Histogram(
     buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05),
     registry=_REGISTRY,
 )
+STORE_FAILURES = Counter(
+    "gateway_store_failures",
+    "Requests whose limits could not be checked, by what became of them.",
+    ["outcome"],
+    registry=_REGISTRY,
+)
+ABSORBED = Counter(
+    "gateway_absorbed_nano",
+    "What providers reported beyond reservations, in nano-units of currency.",
+    ["provider"],
+    registry=_REGISTRY,
+)
 WAITING = Gauge(
     "gateway_records_waiting",
     "Settled records that are not in the database yet.",
@@ -75,6 +87,11 @@ def _seconds(endpoint: str) -> Histogram:
 @cache
 def _attempts(provider: str, model: str, kind: str) -> Counter:
     return ATTEMPTS.labels(provider, model, kind)
+
+
+def count_store_failure(outcome: str) -> None:
+    """One request that met a store of counters that is away: `refused` or `skipped`."""
+    STORE_FAILURES.labels(outcome).inc()
 
 
 def count_request(record: Record, attempts: list[AttemptRow]) -> None:

@@ -8,13 +8,13 @@ admitted is settled in `finally`, whatever became of it, and before its last byt
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 import structlog
 
+from billing.counters.asks import CountersAway
 from proxy import attempt, metrics
-from proxy.admit import admit
-from proxy.authenticate import Authenticator, read_token
+from proxy.admit import finish
+from proxy.authenticate import read_token
 from proxy.body import CallerGone, Receive, check_head, parse_json, read_body
 from proxy.choose import check_kind, choose_targets, find_alias
 from proxy.errors import (
@@ -31,23 +31,13 @@ from proxy.exchange import Exchange
 from proxy.reply import Reply, cors_headers, exchange_headers
 from proxy.request_head import end_user, read_head
 from proxy.settle import settle
-from proxy.store import Store
-from proxy.upstream import Upstreams
+from proxy.worker import Worker
 
 log = structlog.get_logger("gateway.pipeline")
 
 _OUR_FAULT = "The gateway failed; the request id finds it in its log."
 CALLER_GONE = 499
 """The status on the record of a caller who left before there was one (nginx's custom)."""
-
-
-@dataclass(slots=True)
-class Worker:
-    """What the requests of one process share."""
-
-    store: Store
-    upstreams: Upstreams
-    authenticator: Authenticator
 
 
 async def run(
@@ -62,7 +52,6 @@ async def run(
         await authenticate(exchange, worker, credentials)
         await read_request(exchange, receive)
         await choose(exchange, worker, credentials)
-        admit(exchange, worker.store)
     except CallerGone:
         return
     except GatewayError as error:
@@ -74,6 +63,8 @@ async def run(
         return
     watching = asyncio.create_task(_watch(exchange, receive, asyncio.current_task()))
     try:
+        if not await admit(exchange, worker, reply):
+            return
         last = await _answer(exchange, worker, reply)
         watching.cancel()
         if last is not None:
@@ -138,6 +129,25 @@ async def choose(
     choose_targets(exchange)
 
 
+async def admit(exchange: Exchange, worker: Worker, reply: Reply) -> bool:
+    """Whether limits and budgets let the request go on; the caller is told if they do not. One who
+    leaves meanwhile holds nothing."""
+    try:
+        await worker.admission.admit(exchange, worker.store)
+        return True
+    except GatewayError as error:
+        await refuse(exchange, worker, error, reply)
+    except asyncio.CancelledError:
+        await worker.admission.release(exchange)
+        if not exchange.caller_left:
+            raise
+    except Exception:
+        log.exception("a request failed inside the gateway", request_id=exchange.request_id)
+        await worker.admission.release(exchange)
+        await refuse(exchange, worker, GatewayError(_OUR_FAULT), reply)
+    return False
+
+
 async def refuse(exchange: Exchange, worker: Worker, error: GatewayError, reply: Reply) -> None:
     """Answers a request that goes no further, and counts it."""
     caller = exchange.caller
@@ -171,7 +181,7 @@ async def _watch(
 async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | None:
     """Tries the targets, and settles. Returns the last bytes; None when nobody is there to read."""
     try:
-        return await attempt.run(exchange, reply, worker.upstreams, worker.store)
+        return await attempt.run(exchange, reply, worker)
     except GatewayError as error:
         return _failed(exchange, error)
     except asyncio.CancelledError:
@@ -188,7 +198,31 @@ async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | N
         log.exception("a request failed inside the gateway", request_id=exchange.request_id)
         return _failed(exchange, GatewayError(_OUR_FAULT))
     finally:
-        settle(exchange, worker.store)
+        await _settle(exchange, worker)
+
+
+async def _settle(exchange: Exchange, worker: Worker) -> None:
+    """Record, counters, and then the queue for the database: in this order, because a sweep that
+    was quicker than the counters has written a record of its own, which stands."""
+    entry = settle(exchange, worker.store)
+    if entry is None:
+        return
+    assert exchange.segment is not None
+    if exchange.hold is not None and not await _count(exchange, worker):
+        worker.store.drop(exchange.segment)
+        return
+    worker.store.enqueue(exchange.segment, entry)
+
+
+async def _count(exchange: Exchange, worker: Worker) -> bool:
+    """Whether the request was this worker's to settle. A caller who leaves meanwhile does not
+    interrupt it."""
+    try:
+        levels = await finish(worker.admission.settle(exchange))
+    except CountersAway as error:
+        log.warning("a request is counted later", record_id=exchange.record_id, error=str(error))
+        return True
+    return levels is not None
 
 
 def _failed(exchange: Exchange, error: GatewayError) -> bytes:

@@ -9,8 +9,8 @@ from canonical events.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Self
 
 import msgspec
 
@@ -39,7 +39,8 @@ _NO_BUFFERING = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _INCOMPLETE = "The upstream ended its answer before it was complete."
 _TELLING = frozenset({UsageReported, Finished, Failed})
 """Events that say how the answer stands; most only carry its content."""
-_CONTENT = (TextDelta, ReasoningDelta, ToolArgumentsDelta, Finished)
+_DELTAS = frozenset({TextDelta, ReasoningDelta, ToolArgumentsDelta})
+_CONTENT = _DELTAS | {Finished}
 
 
 async def _start_stream(exchange: Exchange, reply: Reply, content_type: str) -> None:
@@ -48,9 +49,6 @@ async def _start_stream(exchange: Exchange, reply: Reply, content_type: str) -> 
     exchange.head_sent = True
     headers = [*_NO_BUFFERING, *exchange_headers(exchange, now=now)]
     await reply.start_stream(content_type, headers, exchange.reframer())
-
-
-T = TypeVar("T")
 
 
 class _PassingStream:
@@ -150,7 +148,7 @@ class _PassingStream:
 
 
 class _Clock:
-    """Idle and total time-outs of one answer, around the code that reads it.
+    """Idle and total time-outs of a stream that passes, around the code that reads and writes it.
 
     Strategy: what has arrived is only noted. A timer looks when the upstream could be late, and
     again at that distance from what was noted last; so a piece costs no timer of its own.
@@ -178,7 +176,7 @@ class _Clock:
         try:
             await self._timeout.__aexit__(*error)
         except TimeoutError:
-            raise self._error() from None
+            raise _late(self._idle, self._total_at) from None
 
     def tick(self) -> None:
         """Something has arrived."""
@@ -193,18 +191,12 @@ class _Clock:
         elif not self._timeout.expired():
             self._timeout.reschedule(now)
 
-    async def run(self, reading: Awaitable[T]) -> T:
-        """One read, within the time there is for it. Raises UpstreamError."""
-        try:
-            async with asyncio.timeout_at(min(self._loop.time() + self._idle, self._total_at)):
-                return await reading
-        except TimeoutError:
-            raise self._error() from None
 
-    def _error(self) -> UpstreamError:
-        if self._loop.time() >= self._total_at:
-            return UpstreamError("timeout", TOTAL_TIMEOUT)
-        return UpstreamError("timeout", f"The upstream sent nothing for {self._idle:g} s (idle).")
+def _late(idle: float, total_at: float) -> UpstreamError:
+    """The error of an upstream that took too long, one way or the other."""
+    if asyncio.get_running_loop().time() >= total_at:
+        return UpstreamError("timeout", TOTAL_TIMEOUT)
+    return UpstreamError("timeout", f"The upstream sent nothing for {idle:g} s (idle).")
 
 
 async def pass_stream(
@@ -247,9 +239,11 @@ async def pass_stream(
 async def read_whole(exchange: Exchange, answer: Answer, total_at: float) -> bytes:
     """The whole body of an answer, within its time-outs. Raises UpstreamError."""
     assert exchange.target is not None
-    clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
-    async with clock:
-        body = await answer.read_all(clock.tick)
+    idle = exchange.target.model.provider.timeouts.idle
+    try:
+        body = await answer.read_all(idle, total_at)
+    except TimeoutError:
+        raise _late(idle, total_at) from None
     exchange.answered = time.perf_counter()
     return body
 
@@ -271,24 +265,41 @@ async def pass_body(
 
 async def translate(exchange: Exchange, batches: AsyncIterator[list[Event]], reply: Reply) -> bytes:
     """Canonical events, as they arrive together, in the caller's dialect. Raises UpstreamError."""
-    if not exchange.stream:
-        gathered = [event async for batch in _watched(exchange, batches) for event in batch]
-        exchange.answered = time.perf_counter()
+    if exchange.stream:
+        return await _translate_stream(exchange, batches, reply)
+    told = _Told(exchange)
+    gathered: list[Event] = []
+    async for batch in batches:
+        gathered += told.take(batch)
+        told.check()
+    told.check_end()
+    exchange.answered = time.perf_counter()
+    if exchange.usage is None:
         exchange.delivered = Delivered(_nothing)
         exchange.delivered.add_events(gathered)
-        return exchange.inbound.write_body(gathered, exchange.read_request(), exchange.start)
+    return exchange.inbound.write_body(gathered, exchange.read_request(), exchange.start)
+
+
+async def _translate_stream(
+    exchange: Exchange, batches: AsyncIterator[list[Event]], reply: Reply
+) -> bytes:
+    told = _Told(exchange)
     writer = exchange.inbound.stream_writer(exchange.read_request(), exchange.start)
+    write = writer.write
     held: list[bytes] = []
     delivered = exchange.delivered = Delivered(_nothing)
-    async for batch in _watched(exchange, batches):
-        held += [writer.write(event) for event in batch]
-        if exchange.head_sent or any(isinstance(event, _CONTENT) for event in batch):
+    async for batch in batches:
+        events = told.take(batch)
+        held += [write(event) for event in events]
+        if exchange.head_sent or any(type(event) in _CONTENT for event in events):
             if not exchange.head_sent:
                 await _start_stream(exchange, reply, writer.content_type)
             going, held = b"".join(held), []
             if going:
                 await reply.write(going)
-            delivered.add_events(batch)
+            delivered.add_events(events)
+        told.check()
+    told.check_end()
     exchange.answered = time.perf_counter()
     if not exchange.head_sent:
         await _start_stream(exchange, reply, writer.content_type)
@@ -300,25 +311,39 @@ def _nothing(frame: bytes) -> Iterator[Event]:
     return iter(())
 
 
-async def _watched(
-    exchange: Exchange, batches: AsyncIterator[list[Event]]
-) -> AsyncIterator[list[Event]]:
-    """The same events, with usage noted, an error raised, and an end that was none refused."""
-    finished = False
-    async for batch in batches:
+class _Told:
+    """What an answer's events tell of it: its usage, which is noted, that it is complete, or that
+    it has failed."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._finished = False
+        self._failed: Failed | None = None
+
+    def take(self, batch: list[Event]) -> list[Event]:
+        """The same events, up to a failure."""
         for index, event in enumerate(batch):
             if type(event) not in _TELLING:
                 continue
             if isinstance(event, UsageReported):
-                exchange.usage = event.usage
+                self._exchange.usage = event.usage
             elif isinstance(event, Finished):
-                finished = True
+                self._finished = True
             elif isinstance(event, Failed):
-                yield batch[:index]
-                raise UpstreamError(event.kind, event.message, upstream_status=event.status)
-        yield batch
-    if not finished:
-        raise UpstreamError("connection", _INCOMPLETE)
+                self._failed = event
+                return batch[:index]
+        return batch
+
+    def check(self) -> None:
+        """Raises UpstreamError where the answer has failed."""
+        failed = self._failed
+        if failed is not None:
+            raise UpstreamError(failed.kind, failed.message, upstream_status=failed.status)
+
+    def check_end(self) -> None:
+        """Raises UpstreamError for an end that was none."""
+        if not self._finished:
+            raise UpstreamError("connection", _INCOMPLETE)
 
 
 async def read_batches(
@@ -327,19 +352,37 @@ async def read_batches(
     """An upstream's answer as canonical events, one batch for what arrived together. Raises
     UpstreamError."""
     if not is_stream(answer):
-        body = await read_whole(exchange, answer, total_at)
-        seen = outbound.sight_of_body(body)
-        if seen.error is not None:
-            raise seen.error
-        yield list(outbound.read_body(body))
+        yield _whole_events(outbound, await read_whole(exchange, answer, total_at))
         return
     assert exchange.target is not None
-    clock = _Clock(exchange.target.model.provider.timeouts.idle, total_at)
+    idle = exchange.target.model.provider.timeouts.idle
+    now = asyncio.get_running_loop().time
     framer, reader = outbound.new_framer(), outbound.read_events()
-    while (chunk := await clock.run(answer.read())) is not None:
+    while True:
+        try:
+            chunk = await answer.read(min(now() + idle, total_at))
+        except TimeoutError:
+            raise _late(idle, total_at) from None
+        if chunk is None:
+            break
         yield _events(reader, _framed(framer, chunk))
     last = _events(reader, [framer.rest]) if framer.rest else []
     yield [*last, *reader.end()]
+
+
+def _whole_events(outbound: Outbound, body: bytes) -> list[Event]:
+    """A whole answer. Raises UpstreamError where it is none, or an error; one that says something
+    and ends well is neither, and need not be looked into twice."""
+    try:
+        events = list(outbound.read_body(body))
+    except msgspec.DecodeError:
+        events = []
+    kinds = {type(event) for event in events}
+    if Finished not in kinds or Failed in kinds or kinds.isdisjoint(_DELTAS):
+        seen = outbound.sight_of_body(body)
+        if seen.error is not None:
+            raise seen.error
+    return events
 
 
 def _framed(framer: Framer, chunk: bytes) -> list[bytes]:

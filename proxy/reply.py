@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway_project.units import from_nano
+from proxy.refusals import left_headers
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
@@ -123,4 +124,6 @@ def exchange_headers(exchange: "Exchange", *, now: float) -> list[Header]:
             headers.append((b"x-gateway-cost", from_nano(exchange.cost).encode()))
     if exchange.warnings:
         headers.append((b"x-gateway-warnings", _plain("; ".join(exchange.warnings))))
+    if exchange.claims or exchange.is_clamped:
+        headers += left_headers(exchange)
     return headers + cors_headers(exchange)

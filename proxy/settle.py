@@ -77,10 +77,9 @@ def _policy(exchange: Exchange) -> str:
 def _reserved(exchange: Exchange, usage: Usage) -> Tokens:
     """The most that the request could have used."""
     assert exchange.target is not None
-    output = (
-        exchange.body.output_limit or exchange.target.model.max_output_tokens or usage.total_output
-    )
-    return Tokens(input=max(usage.total_input, len(exchange.raw)), output=output)
+    bound = exchange.exposures[exchange.target.model.identity].bound
+    output = usage.total_output if bound.output is None else bound.output
+    return Tokens(input=max(usage.total_input, bound.input), output=output)
 
 
 def _charged(exchange: Exchange, usage: Usage, policy: str) -> Tokens | None:
@@ -99,7 +98,7 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     """Puts usage, cost and charge on the record."""
     record, target = exchange.record, exchange.target
     assert record is not None and target is not None
-    rates = exchange.rates.get(target.model.name, _UNPRICED)
+    rates = exchange.rates.get(target.model.identity, _UNPRICED)
     record.provider = target.model.provider.name
     record.model = target.model.name
     record.upstream_model = target.model.upstream
@@ -119,9 +118,19 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
         record.cost_currency, record.cost_price_version = rates.cost.currency, rates.cost.version
     if rates.charge is not None:
         record.charge = 0 if charged is None else rates.charge.amount(charged)
+        _absorb(exchange, record)
         record.charge_currency = rates.charge.currency
         record.charge_price_version = rates.charge.version
     exchange.cost, exchange.charge = record.cost, record.charge
+
+
+def _absorb(exchange: Exchange, record: Record) -> None:
+    """A hard budget held so much for the request, and more it is not charged: the rest is ours."""
+    reserved = record.reserved = exchange.reserved
+    assert record.charge is not None
+    record.absorbed = None
+    if reserved is not None and record.charge > reserved:
+        record.absorbed, record.charge = record.charge - reserved, reserved
 
 
 def _asked(exchange: Exchange) -> int:
@@ -146,11 +155,12 @@ def _metered(exchange: Exchange) -> tuple[Usage, str]:
     return exchange.delivered.usage(input_tokens=asked), "estimated"
 
 
-def settle(exchange: Exchange, store: Store) -> None:
-    """Prices the request and makes its record durable. Does nothing the second time."""
+def settle(exchange: Exchange, store: Store) -> Entry | None:
+    """Prices the request and makes its record durable here; returns what remains to be counted and
+    written. None: there is nothing to settle, or it was done."""
     record = exchange.record
     if record is None or exchange.settled:
-        return
+        return None
     now = time.perf_counter()
     usage, source = _metered(exchange)
     price(exchange, usage, source, _policy(exchange))
@@ -166,7 +176,11 @@ def settle(exchange: Exchange, store: Store) -> None:
     record.gateway_us = _microseconds(max(now - exchange.started - waited, 0.0))
     if exchange.warnings:
         record.decision = _decision(exchange)
+    entry = Entry(True, record, exchange.attempts)
     assert exchange.segment is not None
-    store.settle(exchange.segment, Entry(True, record, exchange.attempts))
+    line = store.settle(exchange.segment, entry)
+    if exchange.hold is not None:
+        exchange.hold.entry = line
     exchange.settled = True
     metrics.count_request(record, exchange.attempts)
+    return entry

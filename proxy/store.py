@@ -13,7 +13,7 @@ import asyncio
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +29,14 @@ from django.db import (
 )
 
 from billing import journal, ledger
+from billing.budgets import Period, Purse
+from billing.counters.asks import Counters, CountersAway
+from billing.limits import Limit
 from billing.partitions import ensure_partitions
 from billing.plans import Terms
+from billing.rebuild import settled_in, used_lately
 from billing.records import AttemptRow, Entry, Record
+from billing.scopes import Scope
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
 from billing.usage import Summary, summarise
 from proxy.errors import StoreUnavailable
@@ -132,8 +137,9 @@ def _close_connection() -> None:
 class Store:
     """One per worker. `start` and `stop` belong to the ASGI lifespan."""
 
-    def __init__(self, *, spool: Path) -> None:
+    def __init__(self, *, spool: Path, counters: Counters | None = None) -> None:
         self._spool = spool
+        self.counters = counters
         self._snapshot: Snapshot | None = None
         self._threads = {
             name: ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
@@ -265,6 +271,30 @@ class Store:
         except (DatabaseError, InterfaceError) as error:
             raise StoreUnavailable("The usage cannot be read now.", retry_after=5) from error
 
+    async def used(
+        self,
+        rule: Limit | Purse,
+        scope: Scope,
+        period: Period | None,
+        *,
+        key: str,
+        apart_from: Collection[str],
+    ) -> int:
+        """What the records say that a cold counter should hold. Raises StoreUnavailable."""
+
+        def read() -> int:
+            if isinstance(rule, Limit):
+                return used_lately(rule, scope, apart_from=apart_from)
+            assert period is not None
+            return settled_in(rule, scope, period, key=key, apart_from=apart_from)
+
+        try:
+            return await self._in_thread("read", read)
+        except (DatabaseError, InterfaceError) as error:
+            raise StoreUnavailable(
+                "What limits and budgets have left cannot be read now.", retry_after=1
+            ) from error
+
     # ---- writing
 
     def admit(self, record: Record, attempts: list[AttemptRow]) -> journal.Segment:
@@ -278,6 +308,10 @@ class Store:
                 "The gateway cannot record requests now.", retry_after=5
             ) from error
 
+    def line(self, record: Record, attempts: list[AttemptRow]) -> bytes:
+        """What the journal will say of a request that is admitted now."""
+        return journal.Journal.line(record, attempts)
+
     def amend(self, segment: journal.Segment, record: Record, attempts: list[AttemptRow]) -> None:
         """What the record would be, now that another target is tried."""
         assert self._journal is not None
@@ -286,15 +320,24 @@ class Store:
         except OSError as error:
             log.error("the journal cannot be amended", error=str(error))
 
-    def settle(self, segment: journal.Segment, entry: Entry) -> None:
-        """Durable before the last byte leaves. A journal that fails now leaves the record in
-        memory, from where it reaches the database with the next batch."""
+    def settle(self, segment: journal.Segment, entry: Entry) -> bytes:
+        """Durable before the last byte leaves; returns the line. A journal that fails now leaves
+        the record in memory, from where it reaches the database with the next batch."""
         assert self._journal is not None
         try:
-            self._journal.settle(segment, entry)
+            return self._journal.settle(segment, entry)
         except OSError as error:
             log.error("the journal cannot be written", error=str(error))
+            return b""
+
+    def enqueue(self, segment: journal.Segment, entry: Entry) -> None:
+        """For the next batch into the database."""
         self._waiting.append((segment, entry))
+
+    def drop(self, segment: journal.Segment) -> None:
+        """Somebody else wrote this request's record: the journal need not keep it."""
+        assert self._journal is not None
+        self._journal.committed([segment])
 
     def count_refusal(self, *, tenant: str, key_id: str, code: str) -> None:
         """One request refused before it cost anything."""
@@ -327,6 +370,18 @@ class Store:
         self._failing = False
         assert self._journal is not None
         self._journal.committed([segment for segment, _ in batch])
+        await self._tell_committed([entry.record for _, entry in batch])
+
+    async def _tell_committed(self, records: list[Record]) -> None:
+        """The counters need not remember what the database tells from now on."""
+        if self.counters is None:
+            return
+        try:
+            await self.counters.committed(
+                {record.record_id for record in records}, {record.tenant for record in records}
+            )
+        except CountersAway as error:
+            log.warning("holds of written records stay for a while", error=str(error))
 
     def _keep_in_bounds(self) -> None:
         """What is over the bound stays in the journal alone, for the next start to recover."""

@@ -78,9 +78,10 @@ class Answer:
         """Seconds that the upstream asks to wait."""
         return read_retry_after(self.header(b"retry-after-ms"), self.header(b"retry-after"))
 
-    async def read(self) -> bytes | None:
-        """What has arrived since the last call, None at the end. Raises UpstreamError."""
-        data = await self._connection.read()
+    async def read(self, late_at: float = math.inf) -> bytes | None:
+        """What has arrived since the last call, None at the end. Raises UpstreamError, or
+        TimeoutError at the loop's time `late_at`."""
+        data = await self._connection.read(late_at)
         if data is None or self._inflate is None:
             return data
         try:
@@ -91,12 +92,12 @@ class Answer:
             ) from None
         return inflated
 
-    async def read_all(self, arrived: Callable[[], None] = lambda: None) -> bytes:
-        """The whole body; `arrived` is called for each piece. Raises UpstreamError when it is
-        larger than MAX_BODY."""
+    async def read_all(self, idle: float = math.inf, total_at: float = math.inf) -> bytes:
+        """The whole body. Raises UpstreamError when it is larger than MAX_BODY, and TimeoutError
+        when nothing came for `idle` seconds, or at the loop's time `total_at`."""
+        now = asyncio.get_running_loop().time
         pieces, size = [], 0
-        while (piece := await self.read()) is not None:
-            arrived()
+        while (piece := await self.read(min(now() + idle, total_at))) is not None:
             size += len(piece)
             if size > MAX_BODY:
                 raise UpstreamError(
@@ -109,10 +110,10 @@ class Answer:
         """Gives the connection back where the answer has ended, and ends it where it has not."""
         connection = self._connection
         if not connection.is_complete and connection.is_open:
+            late_at = asyncio.get_running_loop().time() + DRAIN_SECONDS
             try:
-                async with asyncio.timeout(DRAIN_SECONDS):
-                    while await connection.read() is not None:
-                        pass
+                while await connection.read(late_at) is not None:
+                    pass
             except (UpstreamError, TimeoutError):
                 pass
         self._release(connection)
@@ -216,8 +217,7 @@ class Upstreams:
         first_byte_at = asyncio.get_running_loop().time() + timeouts.first_byte
         try:
             connection.send(request)
-            async with asyncio.timeout_at(min(first_byte_at, total_at)):
-                await connection.read_head()
+            await connection.read_head(min(first_byte_at, total_at))
             return Answer(connection, lambda held: self._keep(place, held))
         except TimeoutError:
             connection.abort()

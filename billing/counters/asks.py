@@ -86,7 +86,7 @@ class Refused(NamedTuple):
 class Cold(NamedTuple):
     """Nothing was taken: these asks' counters must be rebuilt first."""
 
-    indices: Sequence[int]
+    places: Sequence[int]
 
 
 Answer = Admitted | Refused | Cold
@@ -124,6 +124,9 @@ class CountersAway(Exception):
 class Counters(Protocol):
     """An engine. All calls may raise CountersAway."""
 
+    keeps_entries: bool
+    """Whether it wants each hold's `entry`, because it outlives its worker."""
+
     async def admit(self, hold: Hold) -> Answer:
         """Takes everything that `hold.asks` wants, or nothing."""
 
@@ -136,8 +139,11 @@ class Counters(Protocol):
         final one by now. Returns what is settled in each purse then, 0 for other kinds; None when
         the hold is gone (it was swept), and nothing changed."""
 
-    async def committed(self, record_ids: Collection[str], keys: Collection[str]) -> None:
-        """The database has these records, which held some of these keys: forgets their holds."""
+    async def release(self, hold: Hold) -> None:
+        """Gives everything back and forgets the hold: the request never was."""
+
+    async def committed(self, record_ids: Collection[str], tenants: Collection[str]) -> None:
+        """The database has these records, which are of these tenants: forgets their holds."""
 
     async def held(self, tag: str) -> Collection[str]:
         """The record ids of a tag's holds, open or settled."""

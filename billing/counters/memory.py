@@ -51,6 +51,8 @@ class _Bucket:
 class MemoryCounters:
     """`clock` is in milliseconds and never goes back."""
 
+    keeps_entries = False
+
     def __init__(self, clock: Callable[[], int] = milliseconds) -> None:
         self._clock = clock
         self._began = clock()
@@ -171,7 +173,12 @@ class MemoryCounters:
             bucket.level += (take - actual) * bucket.scale
         return 0
 
-    async def committed(self, record_ids: Collection[str], keys: Collection[str]) -> None:
+    async def release(self, hold: Hold) -> None:
+        if self._open.pop(hold.record_id, None) is not None:
+            for ask in hold.asks:
+                self._settle(ask, 0)
+
+    async def committed(self, record_ids: Collection[str], tenants: Collection[str]) -> None:
         for record_id in record_ids:
             self._settled.pop(record_id, None)
 

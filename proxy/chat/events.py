@@ -18,8 +18,9 @@ FinishReason = Literal[
 ]
 
 
-class Event(msgspec.Struct, frozen=True):
-    """Base of all events. `extras[dialect]` carries what only that dialect can say."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """Base of all events. `extras[dialect]` carries what only that dialect can say. Made by the
+    hundred and never part of a cycle, they are no concern of the garbage collector."""
 
 
 class ResponseStarted(Event, frozen=True):

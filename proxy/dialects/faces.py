@@ -30,6 +30,11 @@ class Body(Protocol):
         """The most output tokens that the caller allows."""
         ...
 
+    @property
+    def answers(self) -> int:
+        """How many answers it asks for, each of as many tokens."""
+        ...
+
 
 class Start(msgspec.Struct, frozen=True):
     """What an answer is called where its provider gives it no name."""

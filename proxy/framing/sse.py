@@ -72,11 +72,11 @@ def _cut(data: bytes) -> tuple[list[bytes], bytes]:
 
 def data_of(frame: bytes) -> bytes:
     """The `data` of a frame, its lines joined by LF; empty when it has none (a comment, a ping)."""
-    # The common frame, with or without its event's name in the line before.
-    at = frame.find(b"\n") + 7 if frame.startswith(b"event: ") else 6
-    one_line = frame.find(b"\n", at) == len(frame) - 2 and frame.endswith(b"\n\n")
-    if one_line and frame.startswith(b"data: ", at - 6) and b"\r" not in frame:
-        return frame[at:-2]
+    # The common frame is one line, or has its event's name in a line before.
+    at = frame.find(b"\n") + 1 if frame.startswith(b"event: ") else 0
+    end = len(frame) - 2
+    if frame.startswith(b"data: ", at) and frame.find(b"\n", at) == end and b"\r" not in frame:
+        return frame[at + 6 : end]
     lines = []
     for line in _LINE_END.split(frame):
         if line.startswith(b"data:"):

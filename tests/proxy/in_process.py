@@ -5,7 +5,8 @@ call and the upstream's bytes is the real thing; the store keeps in memory what 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,10 +39,10 @@ class Arriving:
     def retry_after(self) -> float | None:
         return None
 
-    async def read(self) -> bytes | None:
+    async def read(self, late_at: float = math.inf) -> bytes | None:
         return next(self._chunks, None)
 
-    async def read_all(self, arrived: Callable[[], None] = lambda: None) -> bytes:
+    async def read_all(self, idle: float = math.inf, total_at: float = math.inf) -> bytes:
         return b"".join(self._chunks)
 
     async def close(self) -> None:
@@ -82,8 +83,14 @@ class Memory:
     def amend(self, segment: object, record: Record, attempts: list[AttemptRow]) -> None:
         pass
 
-    def settle(self, segment: object, entry: Entry) -> None:
+    def settle(self, segment: object, entry: Entry) -> bytes:
+        return b""
+
+    def enqueue(self, segment: object, entry: Entry) -> None:
         self.settled.append(entry)
+
+    async def used(self, *_: object, **__: object) -> int:
+        return 0
 
     def count_refusal(self, **_: str) -> None:
         pass

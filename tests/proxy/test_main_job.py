@@ -301,6 +301,8 @@ class TestTheUsageRecord:
             "cache": answer.headers["x-cache"],
             "labels": {"team": "search", "env": "prod"},
             "decision": {"route": 0},
+            "reserved": None,
+            "absorbed": None,
         }
         assert record == expected
 

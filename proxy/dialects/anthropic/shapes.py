@@ -80,6 +80,10 @@ class MessagesBody(msgspec.Struct):
     def output_limit(self) -> int | None:
         return self.max_tokens
 
+    @property
+    def answers(self) -> int:
+        return 1
+
 
 class Delta(msgspec.Struct):
     """Of a block or of the message: what it has depends on the frame."""

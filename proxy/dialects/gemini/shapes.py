@@ -108,6 +108,10 @@ class GenerateBody(msgspec.Struct):
     def output_limit(self) -> int | None:
         return self.settings.max_output_tokens
 
+    @property
+    def answers(self) -> int:
+        return self.settings.candidate_count or 1
+
 
 def parse(fields: Object) -> GenerateBody:
     """The fields that the gateway looks at. Raises InvalidRequest naming the one at fault."""

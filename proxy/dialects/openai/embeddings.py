@@ -38,6 +38,10 @@ class EmbeddingsBody(msgspec.Struct):
     def output_limit(self) -> int | None:
         return None
 
+    @property
+    def answers(self) -> int:
+        return 1
+
 
 def parse(fields: dict[str, Any]) -> EmbeddingsBody:
     """Raises InvalidRequest naming the field at fault."""

@@ -121,15 +121,11 @@ class StreamReader:
             self.finish(index, choice.finish, events)
 
     def _read_delta(self, choice: int, delta: Delta, events: Events) -> None:
-        reasoning = delta.reasoning_content or delta.reasoning
-        details = delta.reasoning_details if isinstance(delta.reasoning_details, list) else []
-        if (isinstance(reasoning, str) and reasoning) or details:
-            block = self.block(choice, "reasoning", "reasoning", events)
-            text = reasoning if isinstance(reasoning, str) else ""
-            extras = {"openai": {"reasoning_details": details}} if details else {}
-            events.append(ReasoningDelta(block, text, extras=extras))
+        """By far the most frames bring a piece of text and nothing else."""
+        if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
+            self._read_reasoning(choice, delta, events)
         content = delta.content
-        if isinstance(content, str):  # by far the most frames
+        if isinstance(content, str):
             if content:
                 opened = self._open.get((choice, "text"))
                 if opened is None:
@@ -137,6 +133,20 @@ class StreamReader:
                 events.append(TextDelta(opened, content))
         elif content:
             self.read_content(choice, content, events)
+        if delta.has_more:
+            self._read_more(choice, delta, events)
+
+    def _read_reasoning(self, choice: int, delta: Delta, events: Events) -> None:
+        reasoning = delta.reasoning_content or delta.reasoning
+        text = reasoning if isinstance(reasoning, str) else ""
+        details = delta.reasoning_details if isinstance(delta.reasoning_details, list) else []
+        if text or details:
+            block = self.block(choice, "reasoning", "reasoning", events)
+            extras = {"openai": {"reasoning_details": details}} if details else {}
+            events.append(ReasoningDelta(block, text, extras=extras))
+
+    def _read_more(self, choice: int, delta: Delta, events: Events) -> None:
+        """What may stand beside text."""
         if isinstance(delta.refusal, str) and delta.refusal:
             block = self.block(choice, "refusal", "refusal", events)
             events.append(TextDelta(block, delta.refusal))

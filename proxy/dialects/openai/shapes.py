@@ -78,11 +78,15 @@ class ChatBody(msgspec.Struct):
         return limit if limit > 0 else None
 
     @property
+    def answers(self) -> int:
+        return self.n or 1
+
+    @property
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     content: Any = None
     tool_calls: Any = None
     function_call: Any = None
@@ -92,6 +96,17 @@ class Delta(msgspec.Struct):
     reasoning_details: Any = None
     annotations: Any = None
     audio: Any = None
+
+    @property
+    def has_more(self) -> bool:
+        """Anything but text and reasoning."""
+        return bool(
+            self.tool_calls
+            or self.refusal
+            or self.annotations
+            or self.function_call
+            or self.audio
+        )
 
     @property
     def has_content(self) -> bool:
@@ -106,7 +121,7 @@ class Delta(msgspec.Struct):
         )
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     index: Any = 0
     delta: Delta | None = None
     message: Delta | None = None
@@ -122,7 +137,7 @@ class Choice(msgspec.Struct):
         return str(said) if said else ""
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """A frame of a stream, or a whole answer: they differ in `delta` and `message`."""
 
     choices: list[Choice] | None = None

@@ -18,7 +18,7 @@ from proxy.dialects.serialising import serialised
 
 DIALECT = "openai"
 
-_REASONING_MODEL = re.compile(r"(?:^|/)(?:o\d|gpt-[5-9])")
+REASONING_MODEL = re.compile(r"(?:^|/)(?:o\d|gpt-[5-9])")
 _EFFORTS = {"none", "minimal", "low", "medium", "high", "xhigh"}
 
 
@@ -26,7 +26,7 @@ def _limit_field(request: ChatRequest, own: Object, model: str) -> str:
     """`max_tokens` is what compatible servers know; OpenAI's reasoning models refuse it and want
     `max_completion_tokens`, which we write for them, where the caller said it so, and where a
     caller of another dialect asks for reasoning."""
-    if "_max_completion_tokens" in own or _REASONING_MODEL.search(model):
+    if "_max_completion_tokens" in own or REASONING_MODEL.search(model):
         return "max_completion_tokens"
     return (
         "max_tokens" if "_max_tokens" in own or not request.reasoning else "max_completion_tokens"

@@ -73,6 +73,10 @@ class ResponsesBody(msgspec.Struct):
         limit = self.max_output_tokens or 0
         return limit if limit > 0 else None
 
+    @property
+    def answers(self) -> int:
+        return 1
+
 
 WIRE_FIELDS = frozenset(ResponsesBody.__struct_fields__) - {"others", "names_store"}
 

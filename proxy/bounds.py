@@ -1,0 +1,119 @@
+"""The most that a request can use, provably: what budgets reserve.
+
+Input is bounded by its bytes, because no token is shorter than one, plus what the upstream adds
+(`overhead_tokens`), plus what each image, sound or document may count (`media_tokens`), whose bytes
+say nothing. Output is bounded by what the caller, the alias and the model allow.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from proxy.chat.request import Audio, Document, Image, Message, Part, ToolResult
+from proxy.errors import GatewayError
+from proxy.exchange import Exchange, Rates
+from routing.snapshots import ModelSnapshot
+
+MEDIA_TOKENS: Mapping[str, int] = {"image": 6_000, "audio": 20_000, "document": 100_000}
+"""Where a model declares none: above what today's providers count for a usual one."""
+
+_MEDIA = re.compile(
+    rb'"(?:image|images|image_url|input_image|inline_?[dD]ata|file|file_?[dD]ata|input_file'
+    rb'|input_audio|document|source)"\s*+:|"type"\s*+:\s*+"(?:image|document|file|input_)'
+)
+"""Where a body of any dialect may hold media; a body without it has none."""
+
+
+@dataclass(slots=True)
+class Bound:
+    """Tokens: of the input, and of the output of all answers together; None: of any number."""
+
+    input: int
+    output: int | None
+
+
+def _media(parts: Iterable[Part]) -> Iterator[tuple[str, int]]:
+    """Each image, sound and document, with the bytes of it that are in the body."""
+    for part in parts:
+        match part:
+            case Image():
+                yield "image", len(part.data) or len(part.url)
+            case Audio():
+                yield "audio", len(part.data)
+            case Document() if not part.text:
+                yield "document", len(part.data)
+            case ToolResult():
+                yield from _media(part.content)
+
+
+class InputBound:
+    """The bound of one request's input at any model; its media are looked for once."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.size = len(exchange.raw)
+        self._media: list[str] = []
+        if exchange.endpoint.kind != "embeddings" and _MEDIA.search(exchange.raw):
+            self._look(exchange)
+
+    def _look(self, exchange: Exchange) -> None:
+        try:
+            messages: tuple[Message, ...] = exchange.read_request().messages
+        except GatewayError:
+            return  # what cannot be read passes to its own dialect, by its bytes
+        for message in messages:
+            for kind, size in _media(message.parts):
+                self._media.append(kind)
+                self.size -= min(size, self.size)
+
+    def tokens(self, model: ModelSnapshot) -> int:
+        found = self.size + model.overhead_tokens
+        for kind in self._media:
+            found += model.media_tokens.get(kind) or MEDIA_TOKENS[kind]
+        return found
+
+
+def output_bound(asked: int | None, model: ModelSnapshot, answers: int) -> int | None:
+    """Output tokens of all answers at a model."""
+    own = model.max_output_tokens or model.context_window
+    if asked is None or (own is not None and own < asked):
+        asked = own
+    return None if asked is None else asked * answers
+
+
+@dataclass(slots=True)
+class Exposure:
+    """What one target may cost: its bounds and its rates."""
+
+    bound: Bound
+    rates: Rates
+
+
+def most(exposures: Iterable[Exposure], unit: str) -> int | None:
+    """The dearest of the targets, in nano-units (`charge`, `cost`) or `tokens`; None: no bound. A
+    target without a price counts nothing: its record waits for one."""
+    dearest = 0
+    for exposure in exposures:
+        bound = exposure.bound
+        if bound.output is None:
+            return None
+        if unit == "tokens":
+            dearest = max(dearest, bound.input + bound.output)
+            continue
+        rate = exposure.rates.charge if unit == "charge" else exposure.rates.cost
+        if rate is not None:
+            dearest = max(dearest, rate.most(bound.input, bound.output))
+    return dearest
+
+
+def output_within(exposures: Iterable[Exposure], unit: str, room: int) -> int | None:
+    """Output tokens of all answers for which `room` is enough at every target; None: any number."""
+    least: int | None = None
+    for exposure in exposures:
+        if unit == "tokens":
+            fits: int | None = max(room - exposure.bound.input, 0)
+        else:
+            rate = exposure.rates.charge if unit == "charge" else exposure.rates.cost
+            fits = rate.output_within(room, exposure.bound.input) if rate else None
+        if fits is not None and (least is None or fits < least):
+            least = fits
+    return least
