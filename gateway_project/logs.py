@@ -36,3 +36,5 @@ def configure(options: dict[str, str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    # It logs whole URLs, and a webhook's may be a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

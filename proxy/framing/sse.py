@@ -73,10 +73,11 @@ def _cut(data: bytes) -> tuple[list[bytes], bytes]:
 def data_of(frame: bytes) -> bytes:
     """The `data` of a frame, its lines joined by LF; empty when it has none (a comment, a ping)."""
     # The common frame is one line, or has its event's name in a line before.
-    at = frame.find(b"\n") + 1 if frame.startswith(b"event: ") else 0
-    end = len(frame) - 2
-    if frame.startswith(b"data: ", at) and frame.find(b"\n", at) == end and b"\r" not in frame:
-        return frame[at + 6 : end]
+    at, end = 6, len(frame) - 2
+    if frame[:7] == b"event: ":
+        at += frame.find(b"\n") + 1
+    if frame[at - 6 : at] == b"data: " and frame.find(b"\n", at) == end and b"\r" not in frame:
+        return frame[at:end]
     lines = []
     for line in _LINE_END.split(frame):
         if line.startswith(b"data:"):

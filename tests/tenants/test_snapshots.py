@@ -26,7 +26,10 @@ pytestmark = pytest.mark.django_db
 def test_a_tenant_is_told_whole() -> None:
     TenantFactory(
         name="acme",
-        tier=TierFactory(name="pro"),
+        tier=TierFactory(
+            name="pro", limits={"concurrency": 5, "requests_per_minute": 60}, weight=4
+        ),
+        limits={"concurrency": 2},
         status="suspended",
         aliases=["fast", "pro"],
         price_book=PriceBookFactory(name="standard"),
@@ -36,7 +39,7 @@ def test_a_tenant_is_told_whole() -> None:
         unpriced="quarantine",
     )
     tenant = read_tenants()["acme"]
-    assert dataclasses.asdict(dataclasses.replace(tenant, policies={})) == {
+    assert dataclasses.asdict(dataclasses.replace(tenant, policies={}, projects={})) == {
         "name": "acme",
         "tier": "pro",
         "suspended": True,
@@ -47,6 +50,9 @@ def test_a_tenant_is_told_whole() -> None:
         "on_disconnect": "input",
         "quarantines_unpriced": True,
         "policies": {},
+        "projects": {},
+        "terms": {"limits": {"concurrency": 2, "requests_per_minute": 60}, "budgets": ()},
+        "weight": 4,
     }
 
 
@@ -161,7 +167,7 @@ def test_the_number_of_queries_does_not_grow_with_what_is_read(
         project = ProjectFactory(tenant=tenant)
         KeyPolicyFactory.create_batch(3, tenant=tenant, project=project)
         KeyFactory.create_batch(3, tenant=tenant, project=project)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         assert len(read_tenants()) == 3
     with django_assert_num_queries(2):
         assert len(read_keys().by_id) == 9

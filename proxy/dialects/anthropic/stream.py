@@ -7,6 +7,7 @@ belongs to other blocks waits. `message_start` waits for the first content, sinc
 dialects name usage late or in a frame of its own; `message_delta` is the last thing said.
 """
 
+from collections import OrderedDict
 from typing import Any
 
 import orjson
@@ -74,7 +75,11 @@ class StreamWriter:
         self._arguments: list[str] = []
         self._signature = ""
         self._extras: dict[str, Any] = {}
-        self._waiting: list[Event] = []
+        self._looked_at = 0
+        """How many pieces of the arguments there were when they were last looked at."""
+        self._is_whole = False
+        self._waiting: OrderedDict[int, list[Event]] = OrderedDict()
+        """What other blocks said meanwhile, by block."""
 
     def write(self, event: Event) -> bytes:
         """The frames of one event; empty where the wire has nothing to say."""
@@ -111,36 +116,31 @@ class StreamWriter:
     def _write_in_turn(
         self, event: TextDelta | ReasoningDelta | ToolArgumentsDelta | BlockStarted | BlockEnded
     ) -> bytes:
-        if self._waiting or (event.block != self._current and self._must_wait()):
-            self._waiting.append(event)
-            ends = isinstance(event, BlockEnded | ToolArgumentsDelta)
-            return self._drain() if ends and event.block == self._current else b""
+        if event.block == self._current:
+            return self._write_now(event) + self._drain()
+        if self._waiting or self._must_wait():
+            self._waiting.setdefault(event.block, []).append(event)
+            return b""
         return self._write_now(event)
 
     def _must_wait(self) -> bool:
         """Whether the open block is a tool call that is not yet whole."""
         if self._current == _NONE or self._blocks[self._current].kind != "tool_call":
             return False
-        try:
-            orjson.loads("".join(self._arguments))
-        except orjson.JSONDecodeError:
-            return True
-        return False
+        pieces = self._arguments
+        if self._looked_at < len(pieces):
+            # Not all is read again for each piece: what begins as an object ends with a brace.
+            self._looked_at = len(pieces)
+            cut = pieces[0].lstrip()[:1] == "{" and pieces[-1].rstrip()[-1:] not in ("}", "")
+            self._is_whole = not cut and _is_json("".join(pieces))
+        return not self._is_whole
 
     def _drain(self, *, final: bool = False) -> bytes:
-        """What waits, as far as it may go: first all that the open block still has to say."""
+        """What waits, as far as it may go, block by block."""
         written: list[bytes] = []
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            mine = [event for event in waiting if _block(event) == self._current]
-            others = [event for event in waiting if _block(event) != self._current]
-            written += [self._write_now(event) for event in mine]
-            if not final and self._must_wait():
-                self._waiting = others
-                break
-            if others:
-                written.append(self._write_now(others[0]))
-                self._waiting = others[1:]
+        while self._waiting and (final or not self._must_wait()):
+            _, events = self._waiting.popitem(last=False)
+            written += [self._write_now(event) for event in events]
         return b"".join(written)
 
     def _write_now(self, event: Event) -> bytes:
@@ -239,6 +239,7 @@ class StreamWriter:
         self._current = started.block
         self._index += 1
         self._arguments, self._signature, self._extras = [], "", {}
+        self._looked_at, self._is_whole = 0, False
         self._merge(started.extras)
         if started.kind in _DELTAS:
             self._prefix = _delta_prefix(self._index, *_DELTAS[started.kind])
@@ -260,6 +261,9 @@ class StreamWriter:
         return last + _frame("content_block_stop", {"index": self._index})
 
 
-def _block(event: Event) -> int:
-    block: int = getattr(event, "block", _NONE)
-    return block
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -1,15 +1,17 @@
 """How deep a request may be nested: as deep as we can follow it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from proxy.errors import InvalidRequest
 
+Given = ParamSpec("Given")
+T = TypeVar("T")
 
-@contextmanager
-def followed() -> Iterator[None]:
-    """Raises InvalidRequest where the interpreter gives up."""
+
+def followed(read: Callable[Given, T], *given: Given.args, **named: Given.kwargs) -> T:
+    """What `read` makes of a request. Raises InvalidRequest where the interpreter gives up."""
     try:
-        yield
+        return read(*given, **named)
     except RecursionError:
         raise InvalidRequest("The request is nested too deeply.") from None

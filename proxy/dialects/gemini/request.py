@@ -156,5 +156,4 @@ def _read(body: GenerateBody) -> ChatRequest:
 
 def read_request(body: GenerateBody) -> ChatRequest:
     """The canonical request. Raises InvalidRequest naming the field at fault."""
-    with followed():
-        return _read(body)
+    return followed(_read, body)

@@ -115,9 +115,12 @@ class GenerateBody(msgspec.Struct):
 
 def parse(fields: Object) -> GenerateBody:
     """The fields that the gateway looks at. Raises InvalidRequest naming the one at fault."""
-    with followed():
-        spelled = in_camel_case(fields)
-        return GenerateBody(checked(spelled, Asked), spelled)
+    return followed(_parse, fields)
+
+
+def _parse(fields: Object) -> GenerateBody:
+    spelled = in_camel_case(fields)
+    return GenerateBody(checked(spelled, Asked), spelled)
 
 
 class Chunk(msgspec.Struct, rename="camel"):

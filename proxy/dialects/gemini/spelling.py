@@ -20,6 +20,7 @@ _AS_THEY_ARE = frozenset(
     }
 )
 """Fields whose members are the caller's own words, not the API's."""
+_CONTAINERS = (dict, list)
 _LISTS = frozenset({"contents", "parts", "tools", "functionDeclarations", "safetySettings"})
 
 
@@ -34,8 +35,11 @@ def in_camel_case(fields: dict[str, Any], at: str = "") -> dict[str, Any]:
         name = camel(given)
         if name in spelled:
             raise InvalidRequest(f"{at}{name} is given twice", param=f"{at}{name}")
-        in_list = [value] if name in _LISTS and isinstance(value, dict) else value
-        spelled[name] = value if name in _AS_THEY_ARE else _inside(in_list, f"{at}{name}")
+        if isinstance(value, _CONTAINERS) and name not in _AS_THEY_ARE:
+            in_list = [value] if name in _LISTS and isinstance(value, dict) else value
+            spelled[name] = _inside(in_list, f"{at}{name}")
+        else:
+            spelled[name] = value
     return spelled
 
 
@@ -43,5 +47,8 @@ def _inside(value: Any, at: str) -> Any:
     if isinstance(value, dict):
         return in_camel_case(value, f"{at}.")
     if isinstance(value, list):
-        return [_inside(item, f"{at}[{index}]") for index, item in enumerate(value)]
+        return [
+            _inside(item, f"{at}[{index}]") if isinstance(item, _CONTAINERS) else item
+            for index, item in enumerate(value)
+        ]
     return value

@@ -125,8 +125,7 @@ def _body(request: ChatRequest, model: str, warnings: list[str]) -> Object:
 
 def request_object(request: ChatRequest, model: str, warnings: list[str]) -> Object:
     """The members of the body. Raises InvalidRequest for content that the provider cannot take."""
-    with followed():
-        return _body(request, model, warnings)
+    return followed(_body, request, model, warnings)
 
 
 def write_request(request: ChatRequest, *, model: str, output_limit: int | None) -> Written:

@@ -29,6 +29,7 @@ from proxy.chat.events import (
 )
 from proxy.chat.usage import Usage
 from proxy.dialects.openai.failures import error_in_answer
+from proxy.dialects.openai.repeating import Repeating
 from proxy.dialects.openai.shapes import Choice, Chunk, Delta, read_chunk
 from proxy.dialects.openai.usage import read_usage
 from proxy.dialects.serialising import serialised
@@ -69,11 +70,25 @@ class StreamReader:
         self._open: dict[tuple[int, str], int] = {}
         self._last_call: dict[int, str] = {}
         self._finished: set[int] = set()
+        self._repeating = Repeating()
+        self._repeated = 0
+        """The block that repeating frames belong to."""
 
     def read(self, frame: bytes) -> Events:
         """Raises msgspec.DecodeError for a frame whose data is no chunk."""
+        text = self._repeating.text_of(frame)
+        if text is not None:
+            return [TextDelta(self._repeated, text)] if text else []
         data = data_of(frame)
-        return self.read_chunk(read_chunk(data)) if data and data != b"[DONE]" else []
+        if not data or data == b"[DONE]":
+            return []
+        events = self.read_chunk(read_chunk(data))
+        if len(events) == 1:
+            piece = events[0]
+            if isinstance(piece, TextDelta) and not piece.extras:
+                self._repeating.learn(frame, piece.text)
+                self._repeated = piece.block
+        return events
 
     def read_chunk(self, chunk: Chunk) -> Events:
         if chunk.error and not chunk.choices:
@@ -92,6 +107,7 @@ class StreamReader:
 
     def end(self) -> Events:
         """Blocks that no finish reason closed."""
+        self._repeating.forget()
         left: Events = [BlockEnded(block) for block in self._open.values()]
         self._open = {}
         return left
@@ -243,6 +259,7 @@ class StreamReader:
         if choice in self._finished or not reason:
             return
         self._finished.add(choice)
+        self._repeating.forget()
         for owner, key in [opened for opened in self._open if opened[0] == choice]:
             events.append(BlockEnded(self._open.pop((owner, key))))
         known = self.finish_reasons.get(reason)

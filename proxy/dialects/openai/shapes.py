@@ -101,11 +101,7 @@ class Delta(msgspec.Struct, gc=False):
     def has_more(self) -> bool:
         """Anything but text and reasoning."""
         return bool(
-            self.tool_calls
-            or self.refusal
-            or self.annotations
-            or self.function_call
-            or self.audio
+            self.tool_calls or self.refusal or self.annotations or self.function_call or self.audio
         )
 
     @property

@@ -28,3 +28,13 @@ class Frames:
         number = self._next
         self._next = number + 1
         return b'%b%d%b,"delta":%b}\n\n' % (head, number, rest, orjson.dumps(text))
+
+
+class NoFrames(Frames):
+    """For a whole answer, whose events nobody reads."""
+
+    def event(self, name: str, **fields: object) -> bytes:
+        return b""
+
+    def delta(self, head: bytes, text: str, rest: bytes = b"") -> bytes:
+        return b""

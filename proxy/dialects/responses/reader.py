@@ -80,6 +80,7 @@ class StreamReader:
         self._refused = False
         self._next_block = 0
         self._blocks: dict[tuple[int, int], int] = {}
+        self._places: dict[int, list[tuple[int, int]]] = {}
         self._said: dict[int, list[str]] = {}
         self._thoughts: dict[int, tuple[str, int]] = {}
         self._items: dict[int, Object] = {}
@@ -123,6 +124,7 @@ class StreamReader:
             if not self._started:
                 events += self._start(Frame())
             block = self._blocks[key] = self._next_block
+            self._places.setdefault(key[0], []).append(key)
             self._next_block += 1
             self._said[block] = []
             events.append(BlockStarted(block, kind, **fields))
@@ -197,7 +199,7 @@ class StreamReader:
             self._close((index, _CALL), events, self._call_extras(item))
         elif kind:
             self._close((index, _OTHER), events, _own(item=item))
-        for key in [key for key in self._blocks if key[0] == index]:
+        for key in self._places.pop(index, ()):
             self._close(key, events, {})
 
     def _complete_message(self, item: Object, index: int, events: Events) -> None:

@@ -25,7 +25,7 @@ from proxy.chat.usage import Usage
 from proxy.dialects.faces import Start
 from proxy.dialects.responses import answer
 from proxy.dialects.responses.content import OWN
-from proxy.dialects.responses.frames import Frames
+from proxy.dialects.responses.frames import Frames, NoFrames
 from proxy.dialects.responses.growing import Call, Item, Message, Other, TextPart, Thought
 from proxy.dialects.responses.shapes import Object, object_of
 
@@ -38,10 +38,10 @@ class StreamWriter:
 
     content_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, request: ChatRequest, start: Start) -> None:
+    def __init__(self, request: ChatRequest, start: Start, frames: type[Frames] = Frames) -> None:
         self._response = answer.started(request, start)
         self._stem = start.id.replace("-", "")[:_STEM_LENGTH]
-        self._frames = Frames()
+        self._frames = frames()
         self._started = False
         self._items: list[Item] = []
         self._blocks: dict[int, Item | TextPart] = {}
@@ -56,11 +56,14 @@ class StreamWriter:
 
     def end(self) -> bytes:
         """What is still open, and the last event: the whole response."""
-        going = [self._head()]
-        going += [self._block_ended(BlockEnded(number)) for number in list(self._blocks)]
-        going += [item.close() for item in self._items]
+        going = self._head() + self.close()
         response = self.response()
-        going.append(self._frames.event(f"response.{response['status']}", response=response))
+        return going + self._frames.event(f"response.{response['status']}", response=response)
+
+    def close(self) -> bytes:
+        """What is still open."""
+        going = [self._block_ended(BlockEnded(number)) for number in list(self._blocks)]
+        going += [item.close() for item in self._items]
         return b"".join(going)
 
     def response(self) -> Object:
@@ -165,8 +168,8 @@ _WRITERS: Mapping[type[Event], Callable[[StreamWriter, Any], bytes]] = {
 
 def whole_response(events: Iterable[Event], request: ChatRequest, start: Start) -> Object:
     """A whole answer."""
-    writer = StreamWriter(request, start)
+    writer = StreamWriter(request, start, NoFrames)
     for event in events:
         writer.write(event)
-    writer.end()
+    writer.close()
     return writer.response()
