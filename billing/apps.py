@@ -11,3 +11,4 @@ class BillingConfig(AppConfig):
         revisions.watch(
             revisions.CONFIGURATION, models.PriceBook, models.PriceVersion, models.Price
         )
+        revisions.watch(revisions.ADJUSTMENTS, models.BudgetAdjustment)

@@ -12,6 +12,9 @@ from billing.limits import Limit
 from billing.models import BudgetAdjustment, UsageRecord
 from billing.scopes import Scope
 
+ADJUSTED_LATELY = timedelta(minutes=10)
+"""Longer than any worker may be behind."""
+
 _TOKENS = (
     F("input_tokens")
     + F("cached_input_tokens")
@@ -56,3 +59,11 @@ def used_lately(limit: Limit, scope: Scope, *, apart_from: Collection[str]) -> i
     records = _records(scope, apart_from).filter(started_at__gte=since)
     amount = Sum(_TOKENS) if limit.unit == "tokens" else Count("*")
     return int(records.aggregate(total=amount)["total"] or 0)
+
+
+def adjusted_lately() -> Collection[str]:
+    """The purses that somebody adjusted within the last minutes, by their keys."""
+    since = timezone.now() - ADJUSTED_LATELY
+    return set(
+        BudgetAdjustment.objects.filter(created_at__gte=since).values_list("counter", flat=True)
+    )

@@ -34,7 +34,7 @@ from billing.counters.asks import Counters, CountersAway
 from billing.limits import Limit
 from billing.partitions import ensure_partitions
 from billing.plans import Terms
-from billing.rebuild import settled_in, used_lately
+from billing.rebuild import adjusted_lately, settled_in, used_lately
 from billing.records import AttemptRow, Entry, Record
 from billing.scopes import Scope
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
@@ -221,12 +221,21 @@ class Store:
         last = self._snapshot
         try:
             self._snapshot = await self._in_thread("read", lambda: read_snapshot(last))
+            await self._hear_of_adjustments(last, self._snapshot)
             self.problem = ""
         except (DatabaseError, InterfaceError) as error:
             self._note(f"the database cannot be read: {type(error).__name__}", str(error))
         except Exception as error:  # noqa: BLE001  (whatever is stored, what was good serves on)
             self._note("the configuration cannot be read", repr(error))
         self._looked_at = time.monotonic()
+
+    async def _hear_of_adjustments(self, last: Snapshot | None, new: Snapshot) -> None:
+        """Whoever adjusted a budget made its counter say what it did not count: it is rebuilt."""
+        name = revisions.ADJUSTMENTS
+        if self.counters is None or last is None:
+            return
+        if last.revisions.get(name) != new.revisions.get(name):
+            await self.counters.forget(await self._in_thread("read", adjusted_lately))
 
     def _note(self, problem: str, detail: str) -> None:
         """Says once what is wrong; the last snapshot, if there is one, serves on."""

@@ -97,6 +97,11 @@ class ModelSnapshot:
     media_tokens: Mapping[str, int] = field(default_factory=dict)
     """The most that one `image`, `audio` or `document` may count."""
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Its owner and its name: a tenant's own model may bear the name of another."""
+        return self.tenant, self.name
+
 
 @dataclass(frozen=True, slots=True)
 class RouteTargetSnapshot:

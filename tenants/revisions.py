@@ -11,6 +11,7 @@ from tenants.models import Revision
 
 CONFIGURATION = "configuration"
 KEYS = "keys"
+ADJUSTMENTS = "adjustments"
 
 
 def bump(name: str) -> None:

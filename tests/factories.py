@@ -202,6 +202,17 @@ class PriceFactory(DjangoModelFactory[billing.Price]):
     output = "10"
 
 
+class BudgetAdjustmentFactory(DjangoModelFactory[billing.BudgetAdjustment]):
+    class Meta:
+        model = billing.BudgetAdjustment
+
+    tenant = "acme"
+    counter = "{t1}acme||charge|UTC|month-2026-11-01"
+    amount = 1_000_000_000
+    reason = "A call of the provider that we pay"
+    by = "finance"
+
+
 class UsageRecordFactory(DjangoModelFactory[billing.UsageRecord]):
     """A request that acme's `frontend` key made of `pro` and that gpt-4o answered at noon."""
 

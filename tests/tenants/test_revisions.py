@@ -12,7 +12,7 @@ from billing import models as billing
 from routing import models as routing
 from tenants import models as tenants
 from tenants.keys import issue_key, revoke_key, rotate_signing_key
-from tenants.revisions import CONFIGURATION, KEYS, bump, current
+from tenants.revisions import ADJUSTMENTS, CONFIGURATION, KEYS, bump, current
 from tests import factories
 
 Make = Callable[[], models.Model]
@@ -52,6 +52,9 @@ AMONG_THE_KEYS: dict[type[models.Model], Make] = {
     tenants.Key: factories.KeyFactory,
     tenants.SigningKey: rotate_signing_key,
 }
+AMONG_THE_ADJUSTMENTS: dict[type[models.Model], Make] = {
+    billing.BudgetAdjustment: factories.BudgetAdjustmentFactory,
+}
 RECORDS = {tenants.Revision, billing.UsageRecord, billing.Attempt, billing.RefusalCount}
 """Nothing of these is held in memory: a record must not make every worker read everything again."""
 
@@ -66,7 +69,7 @@ def test_every_model_is_either_watched_or_a_record() -> None:
         for app in ("tenants", "routing", "billing")
         for model in apps.get_app_config(app).get_models()
     }
-    assert ours == {*IN_THE_CONFIGURATION, *AMONG_THE_KEYS, *RECORDS}
+    assert ours == {*IN_THE_CONFIGURATION, *AMONG_THE_KEYS, *AMONG_THE_ADJUSTMENTS, *RECORDS}
 
 
 @pytest.mark.django_db
@@ -75,8 +78,11 @@ def test_every_model_is_either_watched_or_a_record() -> None:
     [
         *((make, CONFIGURATION) for make in IN_THE_CONFIGURATION.values()),
         *((make, KEYS) for make in AMONG_THE_KEYS.values()),
+        *((make, ADJUSTMENTS) for make in AMONG_THE_ADJUSTMENTS.values()),
     ],
-    ids=[model.__name__ for model in (*IN_THE_CONFIGURATION, *AMONG_THE_KEYS)],
+    ids=[
+        model.__name__ for model in (*IN_THE_CONFIGURATION, *AMONG_THE_KEYS, *AMONG_THE_ADJUSTMENTS)
+    ],
 )
 def test_a_row_that_is_made_saved_or_deleted_is_noticed(make: Make, name: str) -> None:
     before = _count(name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -159,6 +160,19 @@ def test_calls_that_interleave_are_whole_one_after_another() -> None:
         "delta 1 input_json_delta",
         "stop 1",
     ]
+
+
+@pytest.mark.parametrize(("calls", "pieces"), [(20_000, 1), (2, 50_000)])
+def test_calls_side_by_side_take_no_longer_than_one_after_another(calls: int, pieces: int) -> None:
+    pieces_of_all = ['{"a": "', *["abcd"] * pieces, '"}']
+    events: list[Event] = [
+        *(BlockStarted(call, "tool_call", call_id=f"c{call}", name="f") for call in range(calls)),
+        *(ToolArgumentsDelta(call, piece) for piece in pieces_of_all for call in range(calls)),
+    ]
+    began = time.process_time()
+    written = write(*events, Finished("tool_calls"))
+    assert time.process_time() - began < 10  # it is a hundredth; it was minutes
+    assert written.count(b"content_block_stop") == 2 * calls
 
 
 def test_a_call_that_never_ends_holds_nothing_back_for_ever() -> None:
