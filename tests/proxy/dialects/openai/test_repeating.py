@@ -42,8 +42,22 @@ def test_a_frame_that_repeats_is_not_parsed() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"null", b"7", b'"a","role":"b"', b'"a"}},{"delta":{"content":"b"', b'"', b'"a', b' "a"']
-    + [b'"a"\n', b'"a\r"', b'"\\ud800"', b'"\xff"', b'["a"]', b'{"content":"b"}', b""],
+    [
+        b"null",
+        b"7",
+        b'"a","role":"b"',
+        b'"a"}},{"delta":{"content":"b"',
+        b'"',
+        b'"a',
+        b' "a"',
+        b'"a"\n',
+        b'"a\r"',
+        b'"\\ud800"',
+        b'"\xff"',
+        b'["a"]',
+        b'{"content":"b"}',
+        b"",
+    ],
 )
 def test_what_is_no_text_takes_the_long_way(content: bytes) -> None:
     frame = _frame("TEXT").replace(b'"TEXT"', content)
