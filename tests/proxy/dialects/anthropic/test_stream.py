@@ -171,7 +171,7 @@ def test_calls_side_by_side_take_no_longer_than_one_after_another(calls: int, pi
     ]
     began = time.process_time()
     written = write(*events, Finished("tool_calls"))
-    assert time.process_time() - began < 10  # it is a hundredth; it was minutes
+    assert time.process_time() - began < 10  # it is less than one; it was two minutes
     assert written.count(b"content_block_stop") == 2 * calls
 
 
