@@ -29,9 +29,10 @@ from billing.limits import Limit
 from billing.plans import Plan
 from proxy import metrics
 from proxy.claims import Claim, Plans, limit_claims, purse_claims, strictest, wanted
-from proxy.clamping import expose, hold_to, pass_over, room_for
+from proxy.clamping import NoRoom, expose, hold_to, pass_over, room_for
 from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
+from proxy.lines import Line
 from proxy.meter import quick_count
 from proxy.refusals import check_size, over_budget, over_limit
 from proxy.settle import first_record
@@ -53,6 +54,8 @@ class Admission:
         self._plans = Plans()
         self._calendar = Calendar()
         self._warming: dict[str, asyncio.Task[None]] = {}
+        self._lines: dict[tuple[str, str], Line] = {}
+        """Who waits for a provider, by its owner and name."""
 
     async def admit(self, exchange: Exchange, store: Store) -> None:
         """Fills `hold`, `claims` and the first record, and makes it durable. Raises
@@ -60,7 +63,7 @@ class Admission:
         plan = self._plans.of_caller(exchange)
         expose(exchange)
         try:
-            await self._reserve(exchange, store, plan)
+            await self._enter(exchange, store, plan)
         except CountersAway as error:
             self._go_on_without(exchange, plan, error)
         record = exchange.record or first_record(exchange)
@@ -80,6 +83,36 @@ class Admission:
             raise StoreUnavailable(
                 "Limits and budgets cannot be checked now.", retry_after=1
             ) from error
+
+    async def _enter(self, exchange: Exchange, store: Store, plan: Plan) -> None:
+        """At once, or in turn where a provider lets requests wait for its limits."""
+        choice = exchange.choice
+        assert choice is not None and exchange.caller is not None
+        providers = [target.model.provider for target in choice.targets]
+        provider = next((provider for provider in providers if provider.queue), None)
+        if provider is None or provider.queue is None:
+            await self._reserve(exchange, store, plan)
+            return
+        line = self._lines.setdefault((provider.tenant, provider.name), Line())
+        exposures = dict(exchange.exposures)
+
+        async def attempt() -> int | None:
+            exchange.choice, exchange.exposures = choice, dict(exposures)
+            try:
+                await self._reserve(exchange, store, plan)
+            except NoRoom as error:
+                return error.wait
+            return None
+
+        if len(line) or await attempt() is not None:
+            tenant = exchange.caller.tenant
+            await line.wait(
+                provider.queue,
+                tenant=tenant.name,
+                weight=tenant.weight,
+                attempt=attempt,
+                leave=lambda: self.release(exchange),
+            )
 
     async def _reserve(self, exchange: Exchange, store: Store, plan: Plan) -> None:
         for _ in range(TRIES):
@@ -146,7 +179,7 @@ class Admission:
             raise over_limit(claims[worst.place], worst)
         if limits:
             worst = max(limits, key=lambda one: one.wait)
-            pass_over(exchange, over_limit(claims[worst.place], worst))
+            pass_over(exchange, over_limit(claims[worst.place], worst), worst.wait)
         if fits is not None:
             hold_to(exchange, fits)
 
@@ -215,9 +248,19 @@ class Admission:
         hold = exchange.hold
         assert hold is not None
         exchange.hold = None
-        return await self.counters.settle(
-            hold, [_used(claim, exchange) for claim in exchange.claims]
-        )
+        used = [_used(claim, exchange) for claim in exchange.claims]
+        try:
+            return await self.counters.settle(hold, used)
+        finally:
+            self._tell_lines(exchange)
+
+    def _tell_lines(self, exchange: Exchange) -> None:
+        """Something of a provider's was given back."""
+        if self._lines and exchange.target is not None:
+            provider = exchange.target.model.provider
+            line = self._lines.get((provider.tenant, provider.name))
+            if line is not None:
+                line.release()
 
     async def release(self, exchange: Exchange) -> None:
         """Gives everything back, as if the request had not been."""
@@ -227,6 +270,7 @@ class Admission:
                 await self.counters.release(hold)
             except CountersAway as error:
                 log.warning("a hold expires with its worker", error=str(error))
+            self._tell_lines(exchange)
 
 
 async def finish(settling: Awaitable[Sequence[int] | None]) -> Sequence[int] | None:

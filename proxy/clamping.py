@@ -6,7 +6,7 @@ from billing.budgets import Purse
 from billing.counters.asks import Short
 from proxy.bounds import Bound, Exposure, InputBound, output_bound, output_within
 from proxy.claims import Claim
-from proxy.errors import GatewayError
+from proxy.errors import RateLimitExceeded
 from proxy.exchange import Exchange
 from routing.choose import Choice
 
@@ -63,14 +63,24 @@ def hold_to(exchange: Exchange, limit: int) -> None:
         exposure.bound.output = most if output is None else min(output, most)
 
 
-def pass_over(exchange: Exchange, error: GatewayError) -> None:
-    """The first target has no room: the next one is asked first. Raises the error when there is
-    none."""
-    choice = exchange.choice
-    assert choice is not None
-    if len(choice.targets) < 2:
-        raise error
-    first, *rest = choice.targets
+class NoRoom(RateLimitExceeded):
+    """No target has room. `wait` is milliseconds until one may have, -1 for unknown."""
+
+    def __init__(self, refusal: RateLimitExceeded, wait: int) -> None:
+        super().__init__(refusal.message, retry_after=refusal.retry_after)
+        self.wait = wait
+
+
+def pass_over(exchange: Exchange, refusal: RateLimitExceeded, wait: int) -> None:
+    """The first target has no room: the next one is asked first, where the alias goes on from a
+    rate limit. Raises NoRoom when there is none."""
+    choice, alias = exchange.choice, exchange.alias
+    assert choice is not None and alias is not None
+    falls_back = "rate_limit" in alias.fallback_on
+    first, *others = choice.targets
+    rest = [target for target in others if falls_back or not target.is_fallback]
+    if not rest:
+        raise NoRoom(refusal, wait)
     exchange.choice = Choice(choice.route, tuple(rest))
     if all(first.model.identity != target.model.identity for target in rest):
         del exchange.exposures[first.model.identity]

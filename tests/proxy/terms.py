@@ -19,6 +19,9 @@ USED = 20 * INPUT + 10 * INPUT + 8 * OUTPUT + 4 * OUTPUT
 reasoning as output."""
 
 
+NAMES = ("first", "second", "narrow", "hurried")
+
+
 def nano(amount: int) -> str:
     return f"{amount // 10**9}.{amount % 10**9:09d}"
 
@@ -28,13 +31,23 @@ def budget(amount: int, period: str = "month", **fields: Any) -> Document:
 
 
 def terms(upstream: FakeUpstream, tenants: Mapping[str, Document], **more: Any) -> Document:
-    """Two providers that answer alike; `both` falls back, `short` is capped, `strict` refuses."""
-    names = ("first", "second")
+    """Two providers that answer alike, and two that let requests wait; `both` falls back, `short`
+    is capped, `strict` refuses."""
+    names = NAMES[:2]
     return {
         "version": 1,
         "providers": {
             **{name: provider(upstream.url(name)) for name in names},
-            "demo": {"dialect": "demo"},
+            "narrow": provider(
+                upstream.url("narrow"),
+                limits={"concurrency": 2},
+                queue={"max_waiting": 20, "max_wait": "2s"},
+            ),
+            "hurried": provider(
+                upstream.url("hurried"),
+                limits={"concurrency": 1},
+                queue={"max_waiting": 2, "max_wait": "100ms"},
+            ),
         },
         "models": {
             **{
@@ -43,14 +56,14 @@ def terms(upstream: FakeUpstream, tenants: Mapping[str, Document], **more: Any) 
                     "upstream": f"gpt-{name}",
                     "max_output_tokens": 1000,
                 }
-                for name in names
+                for name in NAMES
             },
             "boundless": {"provider": "first", "upstream": "gpt-boundless"},
         },
         "price_books": books(
             **{
                 name: {"input": "1", "output": "10"}
-                for name in ("first-model", "second-model", "boundless")
+                for name in (*(f"{name}-model" for name in NAMES), "boundless")
             }
         ),
         "aliases": {
@@ -59,6 +72,8 @@ def terms(upstream: FakeUpstream, tenants: Mapping[str, Document], **more: Any) 
             "short": alias("first-model", max_output_tokens=100),
             "strict": alias("first-model", on_short_budget="refuse"),
             "boundless": alias("boundless"),
+            "narrow": alias("narrow-model"),
+            "hurried": alias("hurried-model"),
         },
         "tenants": {
             name: {"price_book": "cost", "timezone": "UTC", **tenant}

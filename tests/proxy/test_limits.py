@@ -10,13 +10,14 @@ import pytest
 
 from tests.fake_upstream import (
     FakeUpstream,
+    Wire,
     answer_frames,
     completion,
     failing,
     stream,
     whole,
 )
-from tests.gateway_process import GatewayProcess, eventually
+from tests.gateway_process import GatewayProcess, IssuedKey, eventually
 from tests.proxy.conftest import ask, calling
 from tests.proxy.terms import all_at_once, press, terms
 
@@ -115,26 +116,32 @@ def test_endless_demand_uses_the_limit_and_never_more(
     assert good * each >= 0.97 * allowed
 
 
+class Watch:
+    """A script that notes how many requests were with the upstream at once."""
+
+    def __init__(self) -> None:
+        self.most = self._now = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, wire: Wire) -> None:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        wire.wait(0.02)
+        with self._lock:
+            self._now -= 1
+        whole(completion())(wire)
+
+
 def test_concurrency_is_never_exceeded_and_given_back(
     gateway: GatewayProcess, upstream: FakeUpstream
 ) -> None:
-    open_now, most, lock = 0, 0, threading.Lock()
-
-    def watched(wire: Any) -> None:
-        nonlocal open_now, most
-        with lock:
-            open_now += 1
-            most = max(most, open_now)
-        wire.wait(0.02)
-        with lock:
-            open_now -= 1
-        whole(completion())(wire)
-
-    upstream.at("first").always_answers(watched)
+    watch = Watch()
+    upstream.at("first").always_answers(watch)
     key = gateway.issue_key("few")
     answers = all_at_once(gateway, key, "/chat/pro", [ask()] * 100, most=20)
     statuses = [answer.status_code for answer in answers]
-    assert most == 3
+    assert watch.most == 3
     assert set(statuses) == {200, 429}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert "3 concurrent requests of the tenant few" in refused.json()["error"]["message"]
@@ -276,3 +283,80 @@ def test_an_error_in_another_dialect_says_the_same(of: Any) -> None:
         "1 requests per day of the key slow of the tenant keys"
         in (answer.json()["error"]["message"])
     )
+
+
+def test_requests_wait_their_turn_for_a_provider(
+    gateway: GatewayProcess, upstream: FakeUpstream
+) -> None:
+    watch = Watch()
+    upstream.at("narrow").always_answers(watch)
+    key = gateway.issue_key("free")
+    answers = all_at_once(gateway, key, "/chat/narrow", [ask()] * 20, most=20)
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert watch.most == 2
+
+
+def test_a_flood_does_not_starve_another_tenant_of_a_provider(
+    gateway: GatewayProcess, upstream: FakeUpstream
+) -> None:
+    upstream.at("narrow").always_answers(whole(completion(), after=0.02))
+    flood = gateway.issue_key("free")
+    stop = threading.Event()
+
+    def press_on() -> None:
+        while not stop.is_set():
+            all_at_once(gateway, flood, "/chat/narrow", [ask()] * 60, most=60)
+
+    crowd = threading.Thread(target=press_on)
+    crowd.start()
+    try:
+        with calling(gateway, gateway.issue_key("wordy")) as caller:
+            took = []
+            for _ in range(20):
+                began = time.monotonic()
+                answer = caller.post("/chat/narrow", json=ask())
+                took.append(time.monotonic() - began)
+                assert answer.status_code == 200
+    finally:
+        stop.set()
+        crowd.join()
+    assert sorted(took)[10] < 0.25
+
+
+def test_a_line_that_is_full_or_too_slow_says_so(
+    gateway: GatewayProcess, upstream: FakeUpstream
+) -> None:
+    upstream.at("hurried").always_answers(whole(completion(), after=0.5))
+    key = gateway.issue_key("free")
+    answers = all_at_once(gateway, key, "/chat/hurried", [ask()] * 6, most=6)
+    refused = [answer for answer in answers if answer.status_code == 503]
+    messages = [answer.json()["error"]["message"] for answer in refused]
+    assert len(answers) - len(refused) == 1
+    assert any("Too many requests wait" in message for message in messages)
+    assert any("longer than 0.1 s" in message for message in messages)
+    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+
+
+def test_who_leaves_the_line_takes_nothing(gateway: GatewayProcess, upstream: FakeUpstream) -> None:
+    release = threading.Event()
+    upstream.at("narrow").always_answers(whole(completion(), after=release))
+    key = gateway.issue_key("free")
+    holders = [threading.Thread(target=_post, args=[gateway, key]) for _ in range(2)]
+    for holder in holders:
+        holder.start()
+    eventually(
+        lambda: len(upstream.at_path("narrow")) == 2 or None, within=5, what="two at the provider"
+    )
+    with pytest.raises(httpx.ReadTimeout), calling(gateway, key) as impatient:
+        impatient.post("/chat/narrow", json=ask(), timeout=0.2)
+    release.set()
+    for holder in holders:
+        holder.join()
+    with calling(gateway, key) as caller:
+        assert caller.post("/chat/narrow", json=ask()).status_code == 200
+    assert len(upstream.at_path("narrow")) == 3
+
+
+def _post(gateway: GatewayProcess, key: IssuedKey) -> None:
+    with calling(gateway, key) as caller:
+        caller.post("/chat/narrow", json=ask())
