@@ -13,6 +13,7 @@ until its usage record is in the database: a counter that is cold (never seen, o
 from the records and from the holds that the records do not tell of yet.
 """
 
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -40,6 +41,19 @@ class Ask(NamedTuple):
     until: int = 0
 
 
+GATEWAY_TAG = "{gw}"
+TENANT_TAGS = 64
+
+
+def numbered_tag(number: int) -> str:
+    return f"{{t{number % TENANT_TAGS}}}"
+
+
+def tenant_tag(tenant: str) -> str:
+    """The tag of a tenant's counters. There are few, so that all of them can be looked through."""
+    return numbered_tag(zlib.crc32(tenant.encode()))
+
+
 def tag_of(key: str) -> str:
     return key[: key.index("}") + 1]
 
@@ -61,7 +75,7 @@ class Short(NamedTuple):
     """One counter that refused. `wait` is milliseconds until it may have enough (-1: unknown);
     `room` what is left of it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # and not tuple's method
     wait: int
     room: int
 
