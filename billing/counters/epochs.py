@@ -9,27 +9,29 @@ it is `live`, and cold counters are rebuilt one by one.
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from billing.counters.asks import CountersAway
 from billing.counters.holds import Holds, Own
 from billing.counters.nodes import TAGS, Nodes
-from billing.counters.payloads import EPOCH_DIGITS, epoch_key
+from billing.counters.parts import OTHER_EPOCH
+from billing.counters.payloads import EPOCH_DIGITS, epoch_key, is_live
 from billing.counters.tally import Tally
 
 REGISTER_MS = 1000
 SECONDS_BETWEEN_LOOKS = 0.25
 SECONDS_TO_WAIT = 2.0
 HOLDS_IN_A_CALL = 200
+TRIES = 3
+
+Arguments = Callable[[Sequence[bytes]], list[Any]]
+"""The arguments of a script, given the epochs of its tags."""
 
 
 def new_mark() -> bytes:
     """Looks like a record id, so that those who leave out records by id need not know of it."""
     return str(uuid.uuid4()).encode()
-
-
-def is_live(epoch: bytes) -> bool:
-    return epoch[EPOCH_DIGITS : EPOCH_DIGITS + 6] == b" live "
 
 
 def run_id_of(epoch: bytes) -> str:
@@ -100,7 +102,7 @@ class Epochs:
         for chunk in [*chunks, []]:
             told: list[bytes | str] = []
             for hold in chunk:
-                told += [hold.record_id, self._holds.payload(hold, tag, epoch)]
+                told += [hold.record_id, self._holds.payload(hold, epoch, hold.bodies[tag])]
             last = b"0" if chunk else b"1"
             current: bytes = await self._nodes.script(
                 "register", [tag], epoch, self._holds.worker, last, *told, new_mark(), patient=True
@@ -115,6 +117,24 @@ class Epochs:
         for hold in chunk:
             hold.epochs[tag] = epoch[:EPOCH_DIGITS]
         self._tally.registered += len(chunk)
+
+    async def script(
+        self, name: str, tags: Sequence[str], arguments: Arguments, *, patient: bool = False
+    ) -> list[Any]:
+        """Calls a script in the epochs in force, again when they turn out to be over."""
+        live = self.live
+        for _ in range(TRIES):
+            epochs = [live[tag] for tag in tags if tag in live]
+            if len(epochs) < len(tags):
+                epochs = await asyncio.gather(*map(self.ready, tags))
+            words = arguments(epochs)
+            reply: list[Any] = await self._nodes.script(name, tags, *words, patient=patient)
+            if not reply or reply[0] != OTHER_EPOCH:
+                return reply
+            tag, epoch = tags[reply[1]], epochs[reply[1]]
+            if live.get(tag) == epoch:
+                self.doubt([tag])
+        raise CountersAway("one epoch after another")
 
     # ---- the heartbeat
 

@@ -1,11 +1,10 @@
 """What this worker holds, kept in memory until the database has it: a server that lost its own copy
 is told again."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from billing.counters.asks import Taken
-from billing.counters.payloads import HEAD, OPEN, SETTLED
+from billing.counters.parts import Split
+from billing.counters.payloads import EPOCH_DIGITS, HEAD, OPEN, Part
 
 
 @dataclass(slots=True)
@@ -14,19 +13,16 @@ class Own:
     told of them, by tag; the home comes first. `taken` is what changes have settled of it."""
 
     record_id: str
+    parts: Split
     bodies: dict[str, bytes]
-    epochs: dict[str, bytes]
+    epochs: dict[str, bytes] = field(default_factory=dict)
     state: bytes = OPEN
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[Part] = field(default_factory=list)
     in_doubt: bool = False
     """Whether a change may have taken effect or not."""
     delivered: bool = True
     """Whether Redis has its state."""
     in_database: bool = False
-
-    @property
-    def home(self) -> str:
-        return next(iter(self.bodies))
 
 
 class Holds:
@@ -46,12 +42,12 @@ class Holds:
     def drop(self, record_id: str) -> None:
         self._own.pop(record_id, None)
 
-    def payload(self, own: Own, tag: str, epoch: bytes) -> bytes:
-        return own.state + self.worker + epoch[:16] + own.bodies[tag]
+    def payload(self, own: Own, epoch: bytes, body: bytes) -> bytes:
+        return own.state + self.worker + epoch[:EPOCH_DIGITS] + body
 
     def mark(self, state: bytes, epoch: bytes) -> bytes:
         """A payload without a body."""
-        mark = state + self.worker + epoch[:16]
+        mark = state + self.worker + epoch[:EPOCH_DIGITS]
         assert len(mark) == HEAD
         return mark
 
@@ -60,8 +56,5 @@ class Holds:
         return [
             own
             for own in self._own.values()
-            if tag in own.bodies and own.epochs.get(tag) != epoch[:16]
+            if tag in own.bodies and own.epochs.get(tag) != epoch[:EPOCH_DIGITS]
         ]
-
-    def settled(self) -> Iterable[Own]:
-        return [own for own in self._own.values() if own.state == SETTLED]

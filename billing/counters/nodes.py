@@ -120,10 +120,6 @@ class Nodes:
             if not isinstance(reply, BaseException)
         }
 
-    def together(self, tags: Sequence[str]) -> list[list[str]]:
-        """Tags in groups that one call can serve."""
-        return [[tag] for tag in tags] if self.is_cluster else [list(tags)]
-
     # ---- a cluster
 
     async def map(self) -> None:

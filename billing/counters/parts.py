@@ -1,9 +1,10 @@
-"""A hold is one thing to its request and one part per tag to Redis."""
+"""A hold is one thing to its request and a part per tag to Redis."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from billing.counters.asks import Admitted, Answer, Ask, Cold, CountersAway, Refused, Short, tag_of
-from billing.counters.payloads import body, home_of, spelled
+from billing.counters.asks import Admitted, Answer, Ask, Cold, CountersAway, Refused, Short
+from billing.counters.payloads import Part, body, home_of, spelled
 
 REFUSED, ADMITTED, COLD, OTHER_EPOCH, GONE, ALREADY = range(6)
 """The first number of a script's reply."""
@@ -15,55 +16,90 @@ def spell(asks: list[Ask]) -> None:
     asks[:] = map(spelled, asks)
 
 
-def tags_of(asks: Sequence[Ask], record_id: str) -> list[str]:
-    """The tags of a hold, its home first."""
-    if asks:
-        tag = tag_of(asks[0].key)
-        if all(ask.key.startswith(tag) for ask in asks):
-            return [tag]
-    tags = list(dict.fromkeys(tag_of(ask.key) for ask in asks))
-    home = home_of(record_id, tags)
-    return [home, *(tag for tag in tags if tag != home)]
+class Split(NamedTuple):
+    """The tags of a hold, its home first, and where the asks of each stand among all."""
+
+    tags: list[str]
+    places: dict[str, list[int]]
+
+    @property
+    def order(self) -> list[int] | None:
+        """Where each ask stands that a script sees. None: the script sees them as they stand."""
+        if len(self.tags) == 1:
+            return None
+        return [place for tag in self.tags for place in self.places[tag]]
 
 
-def bodies_of(asks: Sequence[Ask], tags: Sequence[str], entry: bytes) -> dict[str, bytes]:
+def split(asks: Sequence[Ask], record_id: str, tags: Sequence[str] = ()) -> Split:
+    """`tags` are those that the hold has already."""
+    places: dict[str, list[int]] = {tag: [] for tag in tags}
+    for place, ask in enumerate(asks):
+        key = ask[1]
+        places.setdefault(key[: key.index("}") + 1], []).append(place)
+    if len(places) == 1 or tags:
+        return Split(list(places), places)
+    home = home_of(record_id, list(places))
+    places.setdefault(home, [])
+    return Split([home, *(tag for tag in places if tag != home)], places)
+
+
+def bodies_of(
+    asks: Sequence[Ask], parts: Split, taken: Sequence[Part], entry: bytes
+) -> dict[str, bytes]:
     """What an open hold is to Redis, in each of its tags. Raises UnicodeEncodeError."""
-    home = tags[0]
-    if len(tags) == 1:
-        return {home: body(asks, (), entry=entry)}
-    bodies = {}
-    for tag in tags:
-        mine = [ask for ask in asks if ask.key.startswith(tag)]
-        if tag == home:
-            bodies[tag] = body(mine, (), entry=entry)
-        else:
-            bodies[tag] = body(mine, (), home=home)
+    home, *others = parts.tags
+    if not others:
+        return {home: body(asks, taken, entry=entry)}
+    away: list[Part] = []
+    bodies = {home: b""}
+    for tag in others:
+        mine = [asks[place] for place in parts.places[tag]]
+        bodies[tag] = body(mine, _of(tag, taken), home=home)
+        away += [ask[:3] for ask in mine]
+    mine = [asks[place] for place in parts.places[home]]
+    bodies[home] = body(mine, _of(home, taken), away=away, entry=entry)
     return bodies
 
 
-def order_of(asks: Sequence[Ask], tags: Sequence[str]) -> list[int]:
-    """Where each ask stands in `asks`, in the order in which a script sees them."""
-    return [index for tag in tags for index, ask in enumerate(asks) if ask.key.startswith(tag)]
+def final_bodies_of(parts: Split, taken: Sequence[Part], entry: bytes) -> dict[str, bytes]:
+    """What it is once settled."""
+    home, *others = parts.tags
+    if not others:
+        return {home: body((), taken, entry=entry)}
+    bodies = {home: b""}
+    for tag in others:
+        bodies[tag] = body((), _of(tag, taken), home=home)
+    here = _of(home, taken)
+    away = [part for part in taken if part not in here]
+    bodies[home] = body((), here, away=away, entry=entry)
+    return bodies
+
+
+def _of(tag: str, taken: Sequence[Part]) -> list[Part]:
+    return [part for part in taken if part[1].startswith(tag)]
 
 
 def answer_of(reply: list[int], order: list[int] | None) -> Answer:
-    """`order` is None where a script saw the asks as they stood."""
+    """`order` is where in the hold each ask stands that the script saw; None: as they stood."""
     kind = reply[0]
     if kind == ADMITTED:
         return Admitted(reply[1:] if order is None else in_order(reply[1:], order))
     if kind == COLD:
         return Cold(reply[1:] if order is None else sorted(order[index] for index in reply[1:]))
     if kind == REFUSED:
-        shorts = [
-            Short(reply[at] if order is None else order[reply[at]], reply[at + 1], reply[at + 2])
-            for at in range(1, len(reply), 3)
-        ]
-        return Refused(shorts if order is None else sorted(shorts))
+        return Refused(sorted(_shorts(reply, order)))
     raise CountersAway("the hold was given up before")
+
+
+def _shorts(reply: list[int], order: list[int] | None) -> list[Short]:
+    return [
+        Short(reply[at] if order is None else order[reply[at]], reply[at + 1], reply[at + 2])
+        for at in range(1, len(reply), 3)
+    ]
 
 
 def in_order(levels: Sequence[int], order: Sequence[int]) -> list[int]:
     result = [0] * len(levels)
-    for level, index in zip(levels, order, strict=True):
-        result[index] = level
+    for level, place in zip(levels, order, strict=True):
+        result[place] = level
     return result

@@ -9,7 +9,7 @@ _FOLDER = Path(__file__).parent
 _TAKES = {"admit", "change"}
 _NAMES = (
     *("admit", "change", "settle", "cancel", "held", "warm", "committed", "forget", "read"),
-    *("begin", "register", "open"),
+    *("begin", "register", "open", "renew", "alive", "dead", "orphans", "lock"),
 )
 
 

@@ -10,8 +10,8 @@ for i, held in ipairs(KEYS) do
   settled[i] = cmsgpack.unpack(ARGV[5 * i])
 end
 if not stored or string.sub(stored, 1, 1) ~= 'o' then return {GONE} end
-for i, pairs_ in ipairs(settled) do
-  for _, pair in ipairs(pairs_) do
+for i, list in ipairs(settled) do
+  for _, pair in ipairs(list) do
     give_back(wants[i][1], pair[1], pair[2])
   end
 end
