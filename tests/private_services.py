@@ -138,7 +138,12 @@ def _private_redis_cluster() -> Iterator[str]:
                 stack.enter_context(
                     _running(
                         # Nodes talk to each other on a second port, by default 10,000 above.
-                        lambda port, command=command: [*command, port, "--cluster-port", free_port()],
+                        lambda port, command=command: [
+                            *command,
+                            port,
+                            "--cluster-port",
+                            free_port(),
+                        ],
                         url="redis://127.0.0.1:{port}/0",
                         answers=_redis_answers,
                         folder=folder,
@@ -161,8 +166,8 @@ def _make_cluster(nodes: list[redis.Redis], ports: list[int]) -> None:
             node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0], bus)
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
-        known = [node.execute_command("CLUSTER", "SLOTS") for node in nodes]
-        if all(len(slots) == len(nodes) for slots in known):
+        known = [node.execute_command("CLUSTER", "INFO") for node in nodes]
+        if all(b"cluster_state:ok" in info and b"slots_ok:16384" in info for info in known):
             return
         time.sleep(0.05)
     raise ServiceUnavailable("the nodes of a Redis Cluster do not find each other")

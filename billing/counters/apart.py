@@ -24,14 +24,14 @@ class Apart(Together):
         for number, tag in enumerate([*others, home]):
             places = own.parts.places[tag]
             try:
-                answer = answer_of(await self.take(own, [tag]), places)
+                reply = await self.take(own, [tag])
             except (CountersAway, asyncio.CancelledError):
                 self._deliveries.add(functools.partial(self.cancel, own.record_id, others[:number]))
                 raise
-            if type(answer) is not Admitted:
+            if reply[0] != ADMITTED:
                 await self._give_back(own, others[:number])
-                return answer
-            levels.update(zip(places, answer.levels, strict=True))
+                return answer_of(reply, places)
+            levels.update(zip(places, reply[1:], strict=True))
         return Admitted([levels[place] for place in range(len(levels))])
 
     async def change(
@@ -50,12 +50,12 @@ class Apart(Together):
             places = change.places[tag]
             if not places and tag != home:
                 continue
-            answer = answer_of(await self._take_more(own, tag, change.pieces[tag]), places)
-            if type(answer) is not Admitted:
+            reply = await self._take_more(own, tag, change.pieces[tag])
+            if reply[0] != ADMITTED:
                 for other in others[:number]:
                     await self._take_less(own, other, change.pieces[other])
-                return answer
-            levels.update(zip(places, answer.levels, strict=True))
+                return answer_of(reply, places)
+            levels.update(zip(places, reply[1:], strict=True))
         change.done(True)
         return Admitted([levels[place] for place in range(len(levels))])
 

@@ -60,6 +60,8 @@ class MemoryCounters:
         """Settled, reserved, and when the period ends."""
         self._open: dict[str, list[Ask]] = {}
         self._settled: dict[str, list[Taken]] = {}
+        self._changed: dict[str, list[Taken]] = {}
+        """What changes have settled of holds that are open still."""
         self._tidied = self._began
 
     # ---- admitting
@@ -132,6 +134,9 @@ class MemoryCounters:
         for ask, actual in used:
             self._settle(ask, actual)
             hold.asks.remove(ask)
+        if used:
+            parts = (Taken(ask.kind, ask.key, n) for ask, n in used if ask.kind != SLOTS)
+            self._changed.setdefault(hold.record_id, []).extend(parts)
         answer = self._take(asks)
         if type(answer) is Admitted:
             hold.asks.extend(asks)
@@ -143,11 +148,11 @@ class MemoryCounters:
         if self._open.pop(hold.record_id, None) is None:
             return None
         levels = [self._settle(ask, actual) for ask, actual in zip(hold.asks, used, strict=True)]
-        self._settled[hold.record_id] = [
-            Taken(ask.kind, ask.key, actual)
-            for ask, actual in zip(hold.asks, used, strict=True)
-            if ask.kind != SLOTS
-        ]
+        taken = self._changed.pop(hold.record_id, [])
+        for ask, actual in zip(hold.asks, used, strict=True):
+            if ask.kind != SLOTS:
+                taken.append(Taken(ask.kind, ask.key, actual))
+        self._settled[hold.record_id] = taken
         return levels
 
     def _settle(self, ask: Ask, actual: int) -> int:
@@ -187,7 +192,8 @@ class MemoryCounters:
             return False
         key = ask.key
         reserved = sum(a.take for asks in self._open.values() for a in asks if a.key == key)
-        used = sum(t.take for takes in self._settled.values() for t in takes if t.key == key)
+        settled = (*self._settled.values(), *self._changed.values())
+        used = sum(t.take for takes in settled for t in takes if t.key == key)
         if ask.kind == PURSE:
             self._purses.setdefault(key, [total + used, reserved, ask.until])
         elif ask.kind == BUCKET and key not in self._buckets:

@@ -16,7 +16,7 @@ from billing.counters.deliveries import Deliveries
 from billing.counters.epochs import REGISTER_MS, Epochs
 from billing.counters.holds import Holds, Own
 from billing.counters.leases import SECONDS_OF_A_LEASE, Leases
-from billing.counters.nodes import Nodes
+from billing.counters.nodes import TAGS, Nodes
 from billing.counters.parts import (
     ADMITTED,
     ALREADY,
@@ -75,6 +75,10 @@ class RedisCounters(Rebuilding):
             self.deliveries.deliver(),
         )
         self._tasks = [asyncio.create_task(steps) for steps in background]
+
+    async def ready(self) -> None:
+        """Waits for epochs that begin. Raises CountersAway when they do not."""
+        await asyncio.gather(*map(self._epochs.ready, TAGS))
 
     async def stop(self) -> None:
         """Tells Redis what it must still be told, if it can be within a second."""
