@@ -21,6 +21,7 @@ from proxy.errors import (
     Unauthenticated,
 )
 from proxy.exchange import Exchange, new_record_id
+from proxy.identify import Identifier
 from proxy.paths import Endpoint, find_endpoint, find_reading
 from proxy.pipeline import Worker
 from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
@@ -45,8 +46,10 @@ class Proxy:
         self.worker = Worker(
             store=Store(spool=settings.SPOOL_DIR),
             upstreams=Upstreams(),
-            authenticator=Authenticator(
-                issuer=settings.ENVIRONMENT.issuer, audience=settings.ENVIRONMENT.audience
+            identifier=Identifier(
+                Authenticator(
+                    issuer=settings.ENVIRONMENT.issuer, audience=settings.ENVIRONMENT.audience
+                )
             ),
         )
 
@@ -89,6 +92,7 @@ class Proxy:
             request_id=request_id(headers.get(b"x-request-id")),
             record_id=new_record_id(now),
             started_at=now,
+            query=scope["query_string"],
         )
         if endpoint is not None and method == "POST":
             await pipeline.run(exchange, self.worker, scope["headers"], receive, reply)

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -10,6 +10,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from django.utils import timezone
 
 from tenants.models import Key, KeyPolicy, SigningKey, Tenant
+from tenants.outside_credentials import (
+    IssuerSnapshot,
+    SignerSnapshot,
+    read_issuers,
+    read_signers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class TenantSnapshot:
     on_disconnect: str
     quarantines_unpriced: bool
     policies: Mapping[str, PolicySnapshot]
+    issuers: tuple[IssuerSnapshot, ...] = ()
+    signers: Mapping[str, SignerSnapshot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,12 @@ class KeysSnapshot:
     signers: Mapping[str, tuple[str, EllipticCurvePublicKey]]
 
 
-def _tenant(tenant: Tenant, policies: dict[str, PolicySnapshot]) -> TenantSnapshot:
+def _tenant(
+    tenant: Tenant,
+    policies: dict[str, PolicySnapshot],
+    issuers: tuple[IssuerSnapshot, ...],
+    signers: Mapping[str, SignerSnapshot],
+) -> TenantSnapshot:
     return TenantSnapshot(
         name=tenant.name,
         tier=tenant.tier.name if tenant.tier else "",
@@ -71,6 +84,8 @@ def _tenant(tenant: Tenant, policies: dict[str, PolicySnapshot]) -> TenantSnapsh
         on_disconnect=tenant.on_disconnect,
         quarantines_unpriced=tenant.unpriced == Tenant.Unpriced.QUARANTINE,
         policies=MappingProxyType(policies),
+        issuers=issuers,
+        signers=signers,
     )
 
 
@@ -82,8 +97,18 @@ def read_tenants() -> Mapping[str, TenantSnapshot]:
             project=policy.project.name if policy.project else "",
             aliases=frozenset(policy.aliases),
         )
-    rows = Tenant.objects.select_related("tier", "price_book")
-    return MappingProxyType({row.name: _tenant(row, policies.get(row.pk, {})) for row in rows})
+    issuers, signers = read_issuers(), read_signers()
+    return MappingProxyType(
+        {
+            row.name: _tenant(
+                row,
+                policies.get(row.pk, {}),
+                issuers.get(row.name, ()),
+                signers.get(row.name, {}),
+            )
+            for row in Tenant.objects.select_related("tier", "price_book")
+        }
+    )
 
 
 def _key(key: Key) -> KeySnapshot:

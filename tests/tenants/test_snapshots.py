@@ -47,6 +47,8 @@ def test_a_tenant_is_told_whole() -> None:
         "on_disconnect": "input",
         "quarantines_unpriced": True,
         "policies": {},
+        "issuers": (),
+        "signers": {},
     }
 
 
