@@ -216,6 +216,7 @@ class Authenticator:
         where keys must be fetched before the token can be judged."""
         digest = hashlib.sha256(token.encode()).digest()
         now = time.time()
+        self._turn_to(snapshot)
         claims, key = self._proven(token, digest, snapshot)
         if now >= key.ends_at or now >= claims.expires_at:
             raise Unauthenticated("expired or revoked key")
@@ -223,14 +224,18 @@ class Authenticator:
 
     def caller_of_signer(self, signer: SignerSnapshot, snapshot: "Snapshot") -> Caller:
         """The Caller behind a request whose signature was verified."""
+        self._turn_to(snapshot)
         key = _key_of(signer, signer.name)
         return self._caller_of(key.key_id.encode(), _claims_of(key), key, snapshot)
+
+    def _turn_to(self, snapshot: "Snapshot") -> None:
+        if snapshot is not self._snapshot:
+            self._callers, self._snapshot = {}, snapshot
+            self._issuer_tokens.turn_to(snapshot.tenants)
 
     def _caller_of(
         self, name: bytes, claims: _Claims, key: KeySnapshot, snapshot: "Snapshot"
     ) -> Caller:
-        if snapshot is not self._snapshot:
-            self._callers, self._snapshot = {}, snapshot
         caller = self._callers.get(name)
         if caller is None or caller.key_id != key.key_id:
             caller = _caller(claims, key, snapshot)
@@ -247,7 +252,7 @@ class Authenticator:
         if claims is None or claims.kid not in snapshot.keys.signers:
             if token.count(".") != 2:
                 raise Unauthenticated("unknown opaque key", may_be_newer=True)
-            said = self._issuer_tokens.verified(token, digest, snapshot)
+            said = self._issuer_tokens.verified(token, digest)
             if said is not None:
                 return _claims_from(said), _key_of(said.issuer, said.issuer.key)
             claims = _verify(token, snapshot, self._issuer, self._audience)

@@ -8,16 +8,13 @@ key set is the one that verified.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from proxy.errors import Unauthenticated
 from tenants.issuers import TokenRefused, Unverified, Verified, read_unverified, verify
 from tenants.jwks import KeySet
 from tenants.key_sets import KeySets, KeySource
 from tenants.outside_credentials import IssuerSnapshot
-
-if TYPE_CHECKING:
-    from proxy.store import Snapshot
+from tenants.snapshots import TenantSnapshot
 
 REMEMBERED_TOKENS = 20_000
 
@@ -42,10 +39,9 @@ class IssuerTokens:
         self._issuers: Mapping[str, tuple[IssuerSnapshot, ...]] = {}
         self._verified: dict[bytes, tuple[Verified, KeySet]] = {}
 
-    def verified(self, token: str, digest: bytes, snapshot: "Snapshot") -> Verified | None:
+    def verified(self, token: str, digest: bytes) -> Verified | None:
         """What a token says; None when it names no issuer of any tenant's. `digest` is the whole
         token's. Raises Unauthenticated, and KeysWanted."""
-        self._see(snapshot)
         if not self._issuers:
             return None
         if (known := self._remembered(digest)) is not None:
@@ -64,17 +60,17 @@ class IssuerTokens:
         self._verified[digest] = found
         return found[0]
 
-    def _see(self, snapshot: "Snapshot") -> None:
-        """Finds the issuers anew where the configuration is another one."""
-        if snapshot.tenants is self._tenants:
+    def turn_to(self, tenants: Mapping[str, TenantSnapshot]) -> None:
+        """The configuration in force: its issuers are those that are asked."""
+        if tenants is self._tenants:
             return
         found: dict[str, tuple[IssuerSnapshot, ...]] = {}
-        for tenant in snapshot.tenants.values():
+        for tenant in tenants.values():
             for issuer in tenant.issuers:
                 if issuer.issuer == self._ours:
                     continue
                 found[issuer.issuer] = (*found.get(issuer.issuer, ()), issuer)
-        self._tenants, self._issuers = snapshot.tenants, found
+        self._tenants, self._issuers = tenants, found
         self._key_sets.keep_only(one.source for several in found.values() for one in several)
 
     def _remembered(self, digest: bytes) -> Verified | None:
