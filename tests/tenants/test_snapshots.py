@@ -12,6 +12,8 @@ from tenants.keys import hash_token, issue_key, revoke_key, rotate_signing_key
 from tenants.models import SigningKey, Tenant
 from tenants.snapshots import read_keys, read_tenants
 from tests.factories import (
+    HmacSignerFactory,
+    IssuerFactory,
     KeyFactory,
     KeyPolicyFactory,
     PriceBookFactory,
@@ -163,7 +165,9 @@ def test_the_number_of_queries_does_not_grow_with_what_is_read(
         project = ProjectFactory(tenant=tenant)
         KeyPolicyFactory.create_batch(3, tenant=tenant, project=project)
         KeyFactory.create_batch(3, tenant=tenant, project=project)
-    with django_assert_num_queries(2):
+        IssuerFactory(tenant=tenant)
+        HmacSignerFactory(tenant=tenant)
+    with django_assert_num_queries(4):
         assert len(read_tenants()) == 3
     with django_assert_num_queries(2):
         assert len(read_keys().by_id) == 9
