@@ -36,3 +36,5 @@ def configure(options: dict[str, str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    # It logs whole URLs, and there are some that are secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

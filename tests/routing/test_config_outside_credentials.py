@@ -71,6 +71,25 @@ def test_what_is_left_out_goes_to_its_default(apply: Apply) -> None:
     assert (signer.timestamp_header, signer.tolerance) == ("", "5m")
 
 
+def _two_tenants(**changes: Any) -> str:
+    ours = {**ISSUER, "public_key": PAIR.pem}
+    theirs = {**ours, **changes}
+    tenants = {"acme": {"issuers": [ours]}, "globex": {"issuers": [theirs]}}
+    return yaml.safe_dump({"version": 1, "tenants": tenants})
+
+
+def test_two_tenants_may_share_an_issuer_that_something_tells_apart(apply: Apply) -> None:
+    apply(_two_tenants(audience="globex"))
+    apply(_two_tenants(public_key=new_pair("two").pem))
+
+
+def test_an_issuer_that_nothing_tells_apart_is_refused(refuse: Refuse) -> None:
+    assert refuse(_two_tenants()) == [
+        "tenants.globex.issuers[0].issuer: the tenant 'acme' has it too, with the same audience "
+        "and keys: nothing would tell their tokens apart"
+    ]
+
+
 def test_they_are_in_force(apply: Apply) -> None:
     apply(WHOLE)
     assert config.not_in_force() == []
