@@ -1,14 +1,23 @@
 """Where a tenant's URL may lead: public addresses, and private ones that an operator lists."""
 
+import asyncio
+import datetime
+import ipaddress
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from django.conf import settings
 
-from gateway_project.public_client import public_client
+from gateway_project.public_client import PublicTransport, public_client
 from gateway_project.public_hosts import (
     AddressRefused,
     AddressUnknown,
@@ -220,20 +229,59 @@ class TestTheClient:
             with pytest.raises(AddressRefused, match="https"):
                 await client.get("http://public.example/jwks")
 
+    @pytest.mark.parametrize("certified", ["tls.example", "other.example", "127.0.0.1"])
     async def test_wants_a_certificate_of_the_name_and_not_of_the_address(
-        self, names: Names, allow: Any, monkeypatch: pytest.MonkeyPatch
+        self, names: Names, allow: Any, tmp_path: Path, certified: str
     ) -> None:
         allow("127.0.0.1")
         names.answers["tls.example"] = [["127.0.0.1"]]
-        seen: list[httpx.Request] = []
+        certificate, key = _certificate(tmp_path, certified)
+        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain(certificate, key)
+        server = await asyncio.start_server(_say_ok, "127.0.0.1", 0, ssl=serving)
+        url = f"https://tls.example:{server.sockets[0].getsockname()[1]}/jwks"
+        transport = PublicTransport(context=ssl.create_default_context(cafile=str(certificate)))
+        async with server, httpx.AsyncClient(transport=transport, timeout=5) as client:
+            if certified == "tls.example":
+                assert (await client.get(url)).text == "ok"
+            else:
+                with pytest.raises(httpx.ConnectError, match="certificate"):
+                    await client.get(url)
 
-        async def keep(_: object, request: httpx.Request) -> httpx.Response:
-            seen.append(request)
-            return httpx.Response(200)
 
-        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", keep)
-        async with await public_client(timeout=5) as client:
-            await client.get("https://tls.example/jwks")
-        assert seen[0].url.host == "127.0.0.1"
-        assert seen[0].extensions["sni_hostname"] == "tls.example"
-        assert seen[0].headers["host"] == "tls.example"
+async def _say_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+    await writer.drain()
+    writer.close()
+
+
+def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """The files of a self-signed certificate and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    is_address = name[0].isdigit()
+    whose = x509.IPAddress(ipaddress.ip_address(name)) if is_address else x509.DNSName(name)
+    now = datetime.datetime.now(tz=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([whose]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
