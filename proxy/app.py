@@ -23,6 +23,7 @@ from proxy.errors import (
     Unauthenticated,
 )
 from proxy.exchange import Exchange, new_record_id
+from proxy.identify import Identifier
 from proxy.paths import Endpoint, find_endpoint, find_reading
 from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
 from proxy.request_head import request_id
@@ -48,8 +49,10 @@ class Proxy:
         self.worker = Worker(
             store=Store(spool=settings.SPOOL_DIR, counters=counters),
             upstreams=Upstreams(),
-            authenticator=Authenticator(
-                issuer=settings.ENVIRONMENT.issuer, audience=settings.ENVIRONMENT.audience
+            identifier=Identifier(
+                Authenticator(
+                    issuer=settings.ENVIRONMENT.issuer, audience=settings.ENVIRONMENT.audience
+                )
             ),
             admission=Admission(
                 counters, fails_open=settings.ENVIRONMENT.on_store_failure == "open"
@@ -95,6 +98,7 @@ class Proxy:
             request_id=request_id(headers.get(b"x-request-id")),
             record_id=new_record_id(now),
             started_at=now,
+            query=scope["query_string"],
         )
         if endpoint is not None and method == "POST":
             await pipeline.run(exchange, self.worker, scope["headers"], receive, reply)

@@ -2,12 +2,14 @@
 
 A verified JWT is remembered under the hash of the whole token until it expires; the Caller built
 from it as long as the snapshot it was built from. Neither survives a revocation: the key, and who
-signed, are looked up in the snapshot in force each time.
+signed, are looked up in the snapshot in force each time. Tokens of tenants' own issuers are
+verified in issuers.py, signed requests in signers.py; here they become callers too.
 """
 
 import base64
 import binascii
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +20,11 @@ import jwt
 import orjson
 
 from proxy.errors import Unauthenticated
+from proxy.issuers import IssuerTokens
 from routing.snapshots import AliasSnapshot
+from tenants.issuers import Verified
+from tenants.key_sets import KeySets
+from tenants.outside_credentials import IssuerSnapshot, SignerSnapshot
 from tenants.snapshots import KeySnapshot, TenantSnapshot
 
 if TYPE_CHECKING:
@@ -58,8 +64,8 @@ class _Claims:
     expires_at: float
 
 
-def read_token(headers: list[tuple[bytes, bytes]]) -> str:
-    """The one credential of a request. Raises Unauthenticated for none, or two that disagree."""
+def find_tokens(headers: list[tuple[bytes, bytes]]) -> set[bytes]:
+    """Whatever a request names as its key or token."""
     found = set()
     for name, value in headers:
         if name not in CREDENTIAL_HEADERS:
@@ -71,6 +77,12 @@ def read_token(headers: list[tuple[bytes, bytes]]) -> str:
                 continue  # another kind of credential, which is for somebody else
         if token.strip():
             found.add(token.strip())
+    return found
+
+
+def read_token(headers: list[tuple[bytes, bytes]]) -> str:
+    """The one credential of a request. Raises Unauthenticated for none, or two that disagree."""
+    found = find_tokens(headers)
     if not found:
         raise Unauthenticated("no credential")
     if len(found) > 1:
@@ -125,6 +137,26 @@ def _claims_of(key: KeySnapshot) -> _Claims:
     )
 
 
+def _key_of(outside: IssuerSnapshot | SignerSnapshot, name: str) -> KeySnapshot:
+    """What a credential that a tenant makes itself is, seen as a key; it ends with its entry in the
+    configuration."""
+    return KeySnapshot(outside.key_id, outside.tenant, name, "", outside.scopes, "", "", math.inf)
+
+
+def _claims_from(said: Verified) -> _Claims:
+    issuer = said.issuer
+    return _Claims(
+        kid="",
+        key_id=issuer.key_id,
+        tenant=issuer.tenant,
+        scopes=issuer.scopes,
+        tier=said.tier,
+        project=said.project,
+        user=said.user,
+        expires_at=said.expires_at,
+    )
+
+
 def _allowed(
     claims: _Claims, key: KeySnapshot, tenant: TenantSnapshot, snapshot: "Snapshot"
 ) -> Mapping[str, AliasSnapshot]:
@@ -176,36 +208,59 @@ class Authenticator:
         self._callers: dict[bytes, Caller] = {}
         self._snapshot: Snapshot | None = None
         """The one that the callers were built from; older ones are let go of."""
+        self.key_sets = KeySets()
+        self._issuer_tokens = IssuerTokens(self.key_sets, ours=issuer)
 
     def authenticate(self, token: str, snapshot: "Snapshot") -> Caller:
-        """The Caller behind a token, of a suspended tenant too. Raises Unauthenticated."""
+        """The Caller behind a token, of a suspended tenant too. Raises Unauthenticated; KeysWanted
+        where keys must be fetched before the token can be judged."""
         digest = hashlib.sha256(token.encode()).digest()
         now = time.time()
-        claims = self._claims_for(token, digest, snapshot)
-        key = snapshot.keys.by_id.get(claims.key_id)
-        if key is None:
-            raise Unauthenticated("unknown key", may_be_newer=True)
+        self._turn_to(snapshot)
+        claims, key = self._proven(token, digest, snapshot)
         if now >= key.ends_at or now >= claims.expires_at:
             raise Unauthenticated("expired or revoked key")
+        return self._caller_of(digest, claims, key, snapshot)
+
+    def caller_of_signer(self, signer: SignerSnapshot, snapshot: "Snapshot") -> Caller:
+        """The Caller behind a request whose signature was verified."""
+        self._turn_to(snapshot)
+        key = _key_of(signer, signer.name)
+        return self._caller_of(key.key_id.encode(), _claims_of(key), key, snapshot)
+
+    def _turn_to(self, snapshot: "Snapshot") -> None:
         if snapshot is not self._snapshot:
             self._callers, self._snapshot = {}, snapshot
-        caller = self._callers.get(digest)
-        if caller is None:
+            self._issuer_tokens.turn_to(snapshot.tenants)
+
+    def _caller_of(
+        self, name: bytes, claims: _Claims, key: KeySnapshot, snapshot: "Snapshot"
+    ) -> Caller:
+        caller = self._callers.get(name)
+        if caller is None or caller.key_id != key.key_id:
             caller = _caller(claims, key, snapshot)
-            _remember(self._callers, digest, caller)
+            _remember(self._callers, name, caller)
         return caller
 
-    def _claims_for(self, token: str, digest: bytes, snapshot: "Snapshot") -> _Claims:
+    def _proven(
+        self, token: str, digest: bytes, snapshot: "Snapshot"
+    ) -> tuple[_Claims, KeySnapshot]:
         opaque = snapshot.keys.by_hash.get(digest.hex())
         if opaque is not None:
-            return _claims_of(opaque)
+            return _claims_of(opaque), opaque
         claims = self._claims.get(digest)
         if claims is None or claims.kid not in snapshot.keys.signers:
             if token.count(".") != 2:
                 raise Unauthenticated("unknown opaque key", may_be_newer=True)
+            said = self._issuer_tokens.verified(token, digest)
+            if said is not None:
+                return _claims_from(said), _key_of(said.issuer, said.issuer.key)
             claims = _verify(token, snapshot, self._issuer, self._audience)
             _remember(self._claims, digest, claims)
-        return claims
+        key = snapshot.keys.by_id.get(claims.key_id)
+        if key is None:
+            raise Unauthenticated("unknown key", may_be_newer=True)
+        return claims, key
 
 
 def _remember(memory: dict[bytes, Any], digest: bytes, value: Any) -> None:

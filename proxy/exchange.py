@@ -56,6 +56,7 @@ class Exchange:
     record_id: str
     started_at: float
     started: float = field(default_factory=time.perf_counter)
+    query: bytes = b""
 
     # authenticate
     caller: "Caller | None" = None
@@ -67,6 +68,8 @@ class Exchange:
 
     # the body
     raw: bytes = b""
+    body_is_read: bool = False
+    """Before its turn, because its signature is the credential."""
     body: Any = None
     stream: bool = False
     canonical: ChatRequest | None = None

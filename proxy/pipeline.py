@@ -14,7 +14,6 @@ import structlog
 from billing.counters.asks import CountersAway
 from proxy import attempt, metrics
 from proxy.admit import finish
-from proxy.authenticate import read_token
 from proxy.body import CallerGone, Receive, check_head, parse_json, read_body
 from proxy.choose import check_kind, choose_targets, find_alias
 from proxy.errors import (
@@ -28,6 +27,7 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.exchange import Exchange
+from proxy.identify import read_credential
 from proxy.reply import Reply, cors_headers, exchange_headers
 from proxy.request_head import end_user, read_head
 from proxy.settle import settle
@@ -49,7 +49,7 @@ async def run(
 ) -> None:
     """Answers one request that goes to an upstream."""
     try:
-        await authenticate(exchange, worker, credentials)
+        await authenticate(exchange, worker, credentials, receive)
         await read_request(exchange, receive)
         await choose(exchange, worker, credentials)
     except CallerGone:
@@ -79,17 +79,22 @@ async def run(
 
 
 async def authenticate(
-    exchange: Exchange, worker: Worker, credentials: list[tuple[bytes, bytes]]
+    exchange: Exchange,
+    worker: Worker,
+    credentials: list[tuple[bytes, bytes]],
+    receive: Receive | None = None,
 ) -> None:
     """Fills `caller`, also where it is then refused, so that the refusal is counted as its own. A
-    credential that is unknown may be newer than the snapshot."""
-    token = read_token(credentials)
+    credential that is unknown may be newer than the snapshot. The body of a signed request is read
+    here; without `receive` there is none."""
+    credential = read_credential(exchange.query, credentials)
+    identify = worker.identifier.identify
     try:
-        exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
+        exchange.caller = await identify(credential, exchange, receive)
     except Unauthenticated:
         exchange.snapshot = await worker.store.catch_up()
         try:
-            exchange.caller = worker.authenticator.authenticate(token, exchange.snapshot)
+            exchange.caller = await identify(credential, exchange, receive)
         except Unauthenticated as refusal:
             if refusal.may_be_newer and worker.store.problem:
                 raise StoreUnavailable("Keys cannot be looked up now.", retry_after=5) from None
@@ -104,7 +109,8 @@ async def read_request(exchange: Exchange, receive: Receive) -> None:
     read_head(exchange)
     limit = exchange.snapshot.routing.max_request_bytes
     check_head(exchange.headers, limit)
-    exchange.raw = await read_body(receive, limit)
+    if not exchange.body_is_read:
+        exchange.raw = await read_body(receive, limit)
     exchange.body = exchange.parse(parse_json(exchange.raw))
     asked = exchange.endpoint.stream
     exchange.stream = exchange.body.wants_stream if asked is None else asked

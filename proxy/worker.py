@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from proxy.admit import Admission
-from proxy.authenticate import Authenticator
+from proxy.identify import Identifier
 from proxy.store import Store
 from proxy.upstream import Upstreams
 
@@ -12,5 +12,5 @@ from proxy.upstream import Upstreams
 class Worker:
     store: Store
     upstreams: Upstreams
-    authenticator: Authenticator
+    identifier: Identifier
     admission: Admission

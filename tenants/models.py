@@ -236,6 +236,14 @@ class HmacSigner(models.Model):
     encoding = models.CharField(max_length=8, default="base64")
     secret = EncryptedTextField(blank=True)
     secret_reference = models.CharField(max_length=300, blank=True)
+    timestamp_header = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="Holds seconds since 1970; what is signed is then {timestamp}.{body}.",
+    )
+    tolerance = models.CharField(
+        max_length=16, default="5m", help_text="How old, or ahead, a timestamp may be, like 5m."
+    )
     aliases = models.JSONField(default=list, blank=True)
 
     class Meta:

@@ -11,6 +11,12 @@ from django.utils import timezone
 
 from billing.plans import NO_TERMS, Terms
 from tenants.models import Key, KeyPolicy, Project, SigningKey, Tenant, Tier
+from tenants.outside_credentials import (
+    IssuerSnapshot,
+    SignerSnapshot,
+    read_issuers,
+    read_signers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class TenantSnapshot:
     projects: Mapping[str, Terms] = field(default_factory=dict)
     weight: int = 1
     """Its share when requests wait for a provider."""
+    issuers: tuple[IssuerSnapshot, ...] = ()
+    signers: Mapping[str, SignerSnapshot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,11 @@ def _terms(row: Tenant | Tier | Project | KeyPolicy) -> Terms:
 
 
 def _tenant(
-    tenant: Tenant, policies: dict[str, PolicySnapshot], projects: dict[str, Terms]
+    tenant: Tenant,
+    policies: dict[str, PolicySnapshot],
+    projects: dict[str, Terms],
+    issuers: tuple[IssuerSnapshot, ...],
+    signers: Mapping[str, SignerSnapshot],
 ) -> TenantSnapshot:
     return TenantSnapshot(
         name=tenant.name,
@@ -87,6 +99,8 @@ def _tenant(
         terms=_terms(tenant).over(_terms(tenant.tier) if tenant.tier else NO_TERMS),
         projects=MappingProxyType(projects),
         weight=tenant.tier.weight if tenant.tier else 1,
+        issuers=issuers,
+        signers=signers,
     )
 
 
@@ -102,9 +116,18 @@ def read_tenants() -> Mapping[str, TenantSnapshot]:
     projects: dict[int, dict[str, Terms]] = {}
     for project in Project.objects.all():
         projects.setdefault(project.tenant_id, {})[project.name] = _terms(project)
-    rows = Tenant.objects.select_related("tier", "price_book")
+    issuers, signers = read_issuers(), read_signers()
     return MappingProxyType(
-        {row.name: _tenant(row, policies.get(row.pk, {}), projects.get(row.pk, {})) for row in rows}
+        {
+            row.name: _tenant(
+                row,
+                policies.get(row.pk, {}),
+                projects.get(row.pk, {}),
+                issuers.get(row.name, ()),
+                signers.get(row.name, {}),
+            )
+            for row in Tenant.objects.select_related("tier", "price_book")
+        }
     )
 
 

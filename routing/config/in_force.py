@@ -27,6 +27,8 @@ IN_FORCE: dict[str, set[str]] = {
         "unpriced",
         "projects",
         "keys",
+        "issuers",
+        "hmac",
         "providers",
         "models",
         "own_aliases",

@@ -90,7 +90,7 @@ def _issuer(row: Issuer) -> Plain:
 
 
 def _hmac_signer(row: HmacSigner) -> Plain:
-    raw = columns(row, "name", "header", "encoding", "aliases")
+    raw = columns(row, "name", "header", "encoding", "timestamp_header", "tolerance", "aliases")
     return normalise_with_secret(HmacSignerShape, raw, secret_of(row))
 
 

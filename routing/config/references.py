@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from routing.config.issuers_apart import colliding
 from routing.config.normal import Plain
 from routing.config.problems import Problem, join, suggest, without_indexes
 
@@ -74,7 +75,7 @@ def dangling(target: Plain, stored: Plain, kept: Plain) -> list[Problem]:
         for one in references(target)
         if one.dangles(target) and _identity(one) not in excused
     ]
-    return problems + list(_circles(target))
+    return problems + list(_circles(target)) + list(colliding(target))
 
 
 def _identity(reference: Reference) -> tuple[str, str, str]:

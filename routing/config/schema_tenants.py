@@ -1,8 +1,8 @@
 """`tiers:` and `tenants:` who may call, and what they may use."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from routing.config.fields import (
     EVERY_ALIAS,
@@ -15,6 +15,7 @@ from routing.config.fields import (
     Secret,
     Shape,
     Slug,
+    SomeTime,
     Timezone,
     Url,
     once,
@@ -23,6 +24,7 @@ from routing.config.fields import (
 from routing.config.schema_aliases import Alias
 from routing.config.schema_limits import Budget, Limits
 from routing.config.schema_routing import Model, Provider
+from tenants.jwks import is_private, parse_jwks, parse_pem
 
 
 class Tier(Shape):
@@ -78,6 +80,22 @@ class Issuer(Shape):
     allowed_tiers: Annotated[list[Name], once()] = []
     aliases: AliasNames = EVERY_ALIAS
 
+    @field_validator("jwks")
+    @classmethod
+    def _is_public(cls, value: dict[str, Any]) -> dict[str, Any]:
+        found = parse_jwks(value)
+        if any(is_private(entry) for entry in value["keys"]):
+            raise ValueError("a private or shared key must not stand here")
+        if value["keys"] and not found.keys:
+            raise ValueError("no key in it is of a kind, curve, size and use that is accepted")
+        return value
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_a_key(cls, value: str) -> str:
+        parse_pem(value)
+        return value
+
     @model_validator(mode="after")
     def _is_verified_one_way(self) -> "Issuer":
         given = [self.jwks_url, self.jwks, self.public_key]
@@ -86,12 +104,34 @@ class Issuer(Shape):
         return self
 
 
+DEFAULT_TOLERANCE = "5m"
+_CREDENTIAL_HEADERS = {
+    *("authorization", "x-api-key", "x-gateway-key", "x-goog-api-key", "x-gateway-signer")
+}
+
+
 class HmacSigner(Shape):
+    """With a `timestamp_header`, `{timestamp}.{body}` is signed instead of the body alone."""
+
     name: Slug
     header: HeaderName
     encoding: Literal["base64", "hex"] = "base64"
     secret: Secret = Field(repr=False)
+    timestamp_header: HeaderName | None = None
+    tolerance: SomeTime = DEFAULT_TOLERANCE
     aliases: AliasNames = EVERY_ALIAS
+
+    @model_validator(mode="after")
+    def _headers_are_its_own(self) -> "HmacSigner":
+        taken = {*_CREDENTIAL_HEADERS}
+        for field in ("header", "timestamp_header"):
+            name = (getattr(self, field) or "").lower()
+            if name in taken:
+                raise wrong_at(field, "this header has another meaning here")
+            taken.add(name)
+        if self.timestamp_header is None and self.tolerance != DEFAULT_TOLERANCE:
+            raise wrong_at("tolerance", "needs a 'timestamp_header'")
+        return self
 
 
 class Webhook(Shape):

@@ -64,7 +64,8 @@ def _write_inside(tenant: int, stored: Plain, target: Plain) -> None:
         values["aliases"] = issuer.get("aliases", EVERY_ALIAS)
         put(Issuer, {"tenant_id": tenant, "issuer": url}, values)
     for name, signer in changed(stored, target, "hmac"):
-        values = values_of(HmacSigner, signer, "header", "encoding")
+        columns = ("header", "encoding", "timestamp_header", "tolerance")
+        values = values_of(HmacSigner, signer, *columns)
         values["aliases"] = signer.get("aliases", EVERY_ALIAS)
         values |= _secret(stored, "hmac", name, signer)
         put(HmacSigner, {"tenant_id": tenant, "name": name}, values)

@@ -66,13 +66,14 @@ ROUTE = "aliases: {a: {routes: [{targets: [{model: %s}]}]%s}}"
             "alias 'x'",
         ),
         (
-            "tenants: {t: {issuers: [{issuer: i, audience: a, public_key: k, aliases: [x]}]}}",
+            "tenants: {t: {issuers: "
+            "[{issuer: i, audience: a, jwks_url: 'http://k', aliases: [x]}]}}",
             "tenants.t.issuers[0].aliases[0]",
             "alias 'x'",
         ),
         (
             "tenants: {t: {issuers: "
-            "[{issuer: i, audience: a, public_key: k, allowed_tiers: [x]}]}}",
+            "[{issuer: i, audience: a, jwks_url: 'http://k', allowed_tiers: [x]}]}}",
             "tenants.t.issuers[0].allowed_tiers[0]",
             "tier 'x'",
         ),

@@ -73,6 +73,33 @@ class TestTenants:
         assert KeyPolicy.objects.get().name == "frontend"
 
 
+class TestSigners:
+    def test_a_timestamp_is_asked_for_there(self, admin_client: Client) -> None:
+        row = HmacSignerFactory.create(secret="very-hidden")
+        changes = {"timestamp_header": "X-Time", "tolerance": "90s"}
+        response = save(admin_client, page_of(row), changes)
+        assert problems_on(response) == ""
+        row.refresh_from_db()
+        assert (row.timestamp_header, row.tolerance) == ("X-Time", "90s")
+        content = admin_client.get(page_of(row)).content.decode()
+        assert "X-Time" in content
+        assert "very-hidden" not in content
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"timestamp_header": "X-Time", "tolerance": "soon"}, "a duration is"),
+            ({"timestamp_header": "x-api-key"}, "another meaning"),
+            ({"tolerance": "1m"}, "timestamp_header"),
+        ],
+    )
+    def test_it_is_held_to_the_rules_of_the_file(
+        self, admin_client: Client, changes: dict[str, str], said: str
+    ) -> None:
+        row = HmacSignerFactory.create()
+        assert said in problems_on(save(admin_client, page_of(row), changes))
+
+
 class TestSecrets:
     def _save(self, client: Client, row: Any, secret: str) -> str:
         return problems_on(save(client, page_of(row), {"new_secret": secret}))

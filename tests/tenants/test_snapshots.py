@@ -12,6 +12,8 @@ from tenants.keys import hash_token, issue_key, revoke_key, rotate_signing_key
 from tenants.models import SigningKey, Tenant
 from tenants.snapshots import read_keys, read_tenants
 from tests.factories import (
+    HmacSignerFactory,
+    IssuerFactory,
     KeyFactory,
     KeyPolicyFactory,
     PriceBookFactory,
@@ -53,6 +55,8 @@ def test_a_tenant_is_told_whole() -> None:
         "projects": {},
         "terms": {"limits": {"concurrency": 2, "requests_per_minute": 60}, "budgets": ()},
         "weight": 4,
+        "issuers": (),
+        "signers": {},
     }
 
 
@@ -167,7 +171,9 @@ def test_the_number_of_queries_does_not_grow_with_what_is_read(
         project = ProjectFactory(tenant=tenant)
         KeyPolicyFactory.create_batch(3, tenant=tenant, project=project)
         KeyFactory.create_batch(3, tenant=tenant, project=project)
-    with django_assert_num_queries(3):
+        IssuerFactory(tenant=tenant)
+        HmacSignerFactory(tenant=tenant)
+    with django_assert_num_queries(5):
         assert len(read_tenants()) == 3
     with django_assert_num_queries(2):
         assert len(read_keys().by_id) == 9

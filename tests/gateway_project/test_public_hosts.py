@@ -1,0 +1,287 @@
+"""Where a tenant's URL may lead: public addresses, and private ones that an operator lists."""
+
+import asyncio
+import datetime
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.conf import settings
+
+from gateway_project.public_client import PublicTransport, public_client
+from gateway_project.public_hosts import (
+    AddressRefused,
+    AddressUnknown,
+    check,
+    check_sync,
+    is_public,
+)
+from tests.fake_upstream import FakeUpstream, whole
+
+PUBLIC = ("8.8.8.8", "193.0.14.129", "2001:4860:4860::8888", "64:ff9b::808:808", "::ffff:8.8.8.8")
+PRIVATE = (
+    *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1"),
+    *("169.254.169.254", "192.0.2.1", "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1"),
+    *("255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1"),
+    *("ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1"),
+    *("64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::1"),
+)
+
+
+class Names:
+    """A resolver that a test scripts: each look-up of a name takes the next of its answers."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[list[str]]] = {}
+        self.asked: list[str] = []
+
+    def look_up(self, host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        self.asked.append(host)
+        known = self.answers.get(host)
+        if known is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        addresses = known.pop(0) if len(known) > 1 else known[0]
+        return [(None, None, 0, "", (address, port)) for address in addresses]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    names = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", names.look_up)
+    return names
+
+
+@pytest.fixture
+def allow(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def allow(*hosts: str) -> None:
+        monkeypatch.setattr(settings.ENVIRONMENT, "allowed_private_hosts", list(hosts))
+
+    allow()
+    return allow
+
+
+@pytest.fixture
+def server() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as server:
+        yield server
+
+
+async def _leads(url: str) -> list[str]:
+    """What both doors say, which is the same."""
+    try:
+        expected = check_sync(url)
+    except AddressRefused as refusal:
+        with pytest.raises(type(refusal)):
+            await check(url)
+        raise
+    assert await check(url) == expected
+    return expected
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is_one(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_a_private_address_is_none(address: str) -> None:
+    assert not is_public(address)
+
+
+async def test_a_name_is_where_its_addresses_are(names: Names, allow: Any) -> None:
+    names.answers["login.example"] = [["8.8.8.8", "2001:4860:4860::8888", "8.8.8.8"]]
+    assert await _leads("https://login.example/jwks") == ["8.8.8.8", "2001:4860:4860::8888"]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+async def test_one_private_address_among_public_ones_is_enough_to_refuse(
+    names: Names, allow: Any, address: str
+) -> None:
+    names.answers["login.example"] = [["8.8.8.8", address]]
+    with pytest.raises(AddressRefused):
+        await _leads("https://login.example/jwks")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://8.8.8.8/", "file:///etc/passwd", "//8.8.8.8/", "8.8.8.8", "", "http://"),
+        *("http://user@8.8.8.8/", "http://u:p@8.8.8.8/", "http://8.8.8.8:99999/", "http://[::1/"),
+    ],
+)
+async def test_what_is_no_plain_url_is_refused(allow: Any, url: str) -> None:
+    allow("*")
+    with pytest.raises(AddressRefused):
+        await _leads(url)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "[::1]", "2130706433", "0x7f.1", "127.1", "[::ffff:7f00:1]", "localhost"]
+)
+async def test_no_spelling_of_this_machine_is_public(allow: Any, host: str) -> None:
+    with pytest.raises(AddressRefused):
+        await _leads(f"http://{host}:8000/")
+
+
+async def test_a_name_that_nobody_knows_is_told_apart(names: Names, allow: Any) -> None:
+    with pytest.raises(AddressUnknown):
+        await _leads("https://nowhere.example/")
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "address"),
+    [
+        ("idp.internal", "http://idp.internal/", "10.0.0.7"),
+        ("idp.internal", "http://IDP.internal./", "10.0.0.7"),
+        ("*.internal", "http://idp.internal/", "10.0.0.7"),
+        ("idp.internal:8080", "http://idp.internal:8080/", "10.0.0.7"),
+        ("10.0.0.7", "http://idp.internal/", "10.0.0.7"),
+        ("10.0.0.0/8", "http://idp.internal/", "10.0.0.7"),
+        ("10.0.0.7:443", "https://idp.internal/", "10.0.0.7"),
+        ("10.0.0.0/8", "http://idp.internal/", "::ffff:10.0.0.7"),
+        ("fd00::/8", "http://idp.internal/", "fd12::1"),
+        ("[fd12::1]", "http://idp.internal/", "fd12::1"),
+        ("*", "http://idp.internal/", "169.254.169.254"),
+    ],
+)
+async def test_what_is_listed_may_be_private(
+    names: Names, allow: Any, entry: str, url: str, address: str
+) -> None:
+    allow("other.internal", entry)
+    names.answers["idp.internal"] = names.answers["idp.internal."] = [[address]]
+    assert await _leads(url) == [address]
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("internal", "http://idp.internal/"),
+        ("idp.internal:8080", "http://idp.internal:8081/"),
+        ("10.0.0.8", "http://idp.internal/"),
+        ("10.1.0.0/16", "http://idp.internal/"),
+        ("10.0.0.7:443", "http://idp.internal/"),
+        ("*.internal", "http://idp.internal.evil.example/"),
+    ],
+)
+async def test_what_is_not_listed_may_not(names: Names, allow: Any, entry: str, url: str) -> None:
+    allow(entry)
+    names.answers["idp.internal"] = names.answers["idp.internal.evil.example"] = [["10.0.0.7"]]
+    with pytest.raises(AddressRefused):
+        await _leads(url)
+
+
+class TestTheClient:
+    async def test_connects_to_the_address_that_was_checked(
+        self, names: Names, allow: Any, server: FakeUpstream
+    ) -> None:
+        """A second look-up would lead elsewhere; there is none."""
+        allow("127.0.0.1")
+        names.answers["rebound.example"] = [["127.0.0.1"], ["10.0.0.1"]]
+        server.at("jwks").answers(whole(b"{}"))
+        async with await public_client(timeout=5) as client:
+            answer = await client.get(f"http://rebound.example:{server.port}/jwks/")
+        assert answer.status_code == 200
+        assert names.asked == ["rebound.example"]
+        assert server.received[0].header("host") == f"rebound.example:{server.port}"
+
+    async def test_checks_each_request_anew(
+        self, names: Names, allow: Any, server: FakeUpstream
+    ) -> None:
+        allow("127.0.0.1")
+        names.answers["rebound.example"] = [["127.0.0.1"], ["10.0.0.1"]]
+        async with await public_client(timeout=5) as client:
+            await client.get(f"http://rebound.example:{server.port}/jwks/")
+            with pytest.raises(AddressRefused):
+                await client.get(f"http://rebound.example:{server.port}/jwks/")
+        assert len(server.received) == 1
+
+    async def test_follows_no_redirect(self, allow: Any, server: FakeUpstream) -> None:
+        allow("127.0.0.1")
+        elsewhere = {"location": f"http://127.0.0.1:{server.port}/secret/"}
+        server.at("jwks").answers(whole(b"", status=302, headers=elsewhere))
+        async with await public_client(timeout=5) as client:
+            answer = await client.get(f"http://127.0.0.1:{server.port}/jwks/")
+        assert answer.status_code == 302
+        assert len(server.received) == 1
+
+    async def test_takes_the_next_address_where_one_does_not_answer(
+        self, names: Names, allow: Any, server: FakeUpstream
+    ) -> None:
+        allow("127.0.0.0/8")
+        names.answers["two.example"] = [["127.0.0.2", "127.0.0.1"]]
+        async with await public_client(timeout=5) as client:
+            assert (await client.get(f"http://two.example:{server.port}/jwks/")).status_code == 200
+
+    async def test_leaves_plain_http_to_private_hosts_where_it_is_told_to(
+        self, names: Names, allow: Any
+    ) -> None:
+        names.answers["public.example"] = [["8.8.8.8"]]
+        async with await public_client(timeout=5, tls_only=True) as client:
+            with pytest.raises(AddressRefused, match="https"):
+                await client.get("http://public.example/jwks")
+
+    @pytest.mark.parametrize("certified", ["tls.example", "other.example", "127.0.0.1"])
+    async def test_wants_a_certificate_of_the_name_and_not_of_the_address(
+        self, names: Names, allow: Any, tmp_path: Path, certified: str
+    ) -> None:
+        allow("127.0.0.1")
+        names.answers["tls.example"] = [["127.0.0.1"]]
+        certificate, key = _certificate(tmp_path, certified)
+        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain(certificate, key)
+        server = await asyncio.start_server(_say_ok, "127.0.0.1", 0, ssl=serving)
+        url = f"https://tls.example:{server.sockets[0].getsockname()[1]}/jwks"
+        transport = PublicTransport(context=ssl.create_default_context(cafile=str(certificate)))
+        async with server, httpx.AsyncClient(transport=transport, timeout=5) as client:
+            if certified == "tls.example":
+                assert (await client.get(url)).text == "ok"
+            else:
+                with pytest.raises(httpx.ConnectError, match="certificate"):
+                    await client.get(url)
+
+
+async def _say_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+    await writer.drain()
+    writer.close()
+
+
+def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """The files of a self-signed certificate and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    is_address = name[0].isdigit()
+    whose = x509.IPAddress(ipaddress.ip_address(name)) if is_address else x509.DNSName(name)
+    now = datetime.datetime.now(tz=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([whose]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
