@@ -27,6 +27,7 @@ IN_FORCE: dict[str, set[str]] = {
         "unpriced",
         "projects",
         "keys",
+        "webhooks",
         "providers",
         "models",
         "own_aliases",
