@@ -52,7 +52,14 @@ AMONG_THE_KEYS: dict[type[models.Model], Make] = {
     tenants.Key: factories.KeyFactory,
     tenants.SigningKey: rotate_signing_key,
 }
-RECORDS = {tenants.Revision, billing.UsageRecord, billing.Attempt, billing.RefusalCount}
+RECORDS = {
+    tenants.Revision,
+    tenants.Alert,
+    tenants.Delivery,
+    billing.UsageRecord,
+    billing.Attempt,
+    billing.RefusalCount,
+}
 """Nothing of these is held in memory: a record must not make every worker read everything again."""
 
 
