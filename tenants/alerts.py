@@ -19,7 +19,7 @@ _AT_ONCE = 500
 
 def record(events: Iterable[Event], now: datetime.datetime) -> int:
     """Writes the events that are not there yet, and their deliveries, which are due at once.
-    Returns how many are new. An event without a tenant has no webhooks: the admin lists it."""
+    Returns how many are new. One without a tenant goes to the gateway's own webhooks."""
     grouped: defaultdict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
         grouped[event.identity[:2]].append(event)
@@ -57,7 +57,8 @@ def _record(event: Event, now: datetime.datetime) -> bool:
 
 
 def _listening(event: Event) -> list[Webhook]:
-    webhooks = Webhook.objects.filter(tenant__name=event.tenant).select_related("tenant")
+    owner = {"tenant__name": event.tenant} if event.tenant else {"tenant": None}
+    webhooks = Webhook.objects.filter(**owner)
     return [webhook for webhook in webhooks.defer("secret") if event.name in webhook.events]
 
 
@@ -66,7 +67,7 @@ def record_test(webhook: Webhook, now: datetime.datetime) -> Delivery:
     with transaction.atomic():
         alert = Alert.objects.create(
             name=WEBHOOK_TEST,
-            tenant=webhook.tenant.name,
+            tenant=webhook.tenant.name if webhook.tenant else "",
             key=uuid.uuid4().hex,
             happened_at=now,
         )

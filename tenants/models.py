@@ -255,9 +255,12 @@ class HmacSigner(models.Model):
 
 
 class Webhook(models.Model):
-    """Where a tenant hears of events: at a URL, or by mail (`mailto:…`)."""
+    """Where a tenant, or without one the gateway's operator, hears of events: at a URL, or by mail
+    (`mailto:…`)."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="webhooks")
+    tenant = models.ForeignKey(
+        Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="webhooks"
+    )
     url = models.CharField(max_length=500)
     events = models.JSONField(default=list)
     format = models.CharField(max_length=16, default="standard")
@@ -268,6 +271,9 @@ class Webhook(models.Model):
         ordering: ClassVar = ["tenant", "url"]
         constraints: ClassVar = [
             models.UniqueConstraint("tenant", "url", name="webhook_is_unique_in_its_tenant"),
+            models.UniqueConstraint(
+                fields=["url"], condition=Q(tenant__isnull=True), name="webhook_is_unique"
+            ),
             models.CheckConstraint(
                 condition=Q(format__in=["standard", "slack", "email"]),
                 name="webhook_format_is_known",
@@ -275,7 +281,7 @@ class Webhook(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tenant}: {self.place}"
+        return f"{self.tenant or 'gateway'}: {self.place}"
 
     @property
     def place(self) -> str:

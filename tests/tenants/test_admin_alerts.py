@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tenants.models import Alert, Delivery, Webhook
-from tests.admin_pages import list_of, new_page_of, page_of
+from tests.admin_pages import list_of, new_page_of, page_of, problems_on, save
 from tests.factories import NOON, AlertFactory, DeliveryFactory, WebhookFactory
 
 pytestmark = pytest.mark.django_db
@@ -96,6 +96,20 @@ def test_a_test_is_sent(admin_client: Client) -> None:
     delivery = Delivery.objects.get()
     assert (delivery.webhook, delivery.state) == (webhook, "pending")
     assert (delivery.alert.name, delivery.alert.tenant) == ("webhook.test", "acme")
+
+
+def test_a_webhook_of_the_gateways_own_is_made(admin_client: Client) -> None:
+    form = {"url": "mailto:ops@example.org", "format": "email", "events": '["provider.down"]'}
+    response = save(admin_client, new_page_of(Webhook), form)
+    assert problems_on(response) == ""
+    assert str(Webhook.objects.get()) == "gateway: ops@example.org"
+    assert "ops@example.org" in admin_client.get(list_of(Webhook)).content.decode()
+    response = save(
+        admin_client,
+        new_page_of(Webhook),
+        form | {"format": "slack", "url": "mailto:x@acme.example"},
+    )
+    assert "gateway.webhooks[1].format: must be 'email'" in problems_on(response)
 
 
 def test_who_may_only_look_sends_nothing(client: Client, failed: Delivery) -> None:

@@ -62,6 +62,18 @@ class TestRecording:
         assert alerts.record([half_used("acme"), half_used("globex")], NOON) == 2
         assert Delivery.objects.get().alert.tenant == "globex"
 
+    def test_the_gateways_own_events_go_to_its_own_webhooks(self) -> None:
+        WebhookFactory.create(events=["provider.down"])
+        operators = WebhookFactory.create(tenant=None, events=["provider.down"])
+        for tenant in ("", "globex"):
+            down = provider_down(
+                tenant=tenant, provider="openai", reason="timeout", since=NOON, now=NOON
+            )
+            assert alerts.record([down], NOON) == 1
+        delivery = Delivery.objects.get()
+        assert (delivery.webhook, delivery.alert.tenant) == (operators, "")
+        assert alerts.record_test(operators, NOON).alert.tenant == ""
+
     def test_nobody_asked_but_it_is_listed(self) -> None:
         down = provider_down(tenant="", provider="openai", reason="timeout", since=NOON, now=NOON)
         assert alerts.record([down], NOON) == 1
