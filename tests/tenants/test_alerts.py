@@ -98,6 +98,16 @@ class TestRecording:
         assert sorted(new) == [0, 0, 0, 1]
         assert Alert.objects.count() == Delivery.objects.count() == 1
 
+    def test_an_alert_is_written_with_its_deliveries_or_not_at_all(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        WebhookFactory.create()
+        with monkeypatch.context() as dying:
+            dying.setattr(alerts, "new_delivery", None)
+            with pytest.raises(TypeError):
+                alerts.record([half_used()], NOON)
+        assert alerts.record([half_used()], NOON) == Delivery.objects.count() == 1
+
     def test_a_key_of_any_length_is_kept_apart_by_its_start(self) -> None:
         long = Event("budget.threshold", "acme", "x" * 1000, NOON)
         assert [alerts.record([long], NOON), alerts.record([long], NOON)] == [1, 0]
