@@ -36,4 +36,5 @@ def configure(options: dict[str, str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold whole URLs
+    # It logs whole URLs, and there are some that are secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

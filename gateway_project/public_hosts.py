@@ -1,97 +1,124 @@
-"""Which hosts the gateway may call when a tenant names the URL: public ones, and those that
-GATEWAY_ALLOWED_PRIVATE_HOSTS allows.
+"""May a URL that a tenant gave be reached? Only public addresses may, unless
+GATEWAY_ALLOWED_PRIVATE_HOSTS lists them.
 
-Whoever calls connects to the addresses that were checked, not to the name once more: a name may
-lead elsewhere at its next look-up. An entry of the list is a host's name (`hooks.internal`), all
-names below one (`.internal`, `*.internal`), an address, a network (`10.0.0.0/8`), or `*` for every
-host; a port behind it allows that port alone.
+    addresses = await check("https://login.acme.example/jwks.json")      # or check_sync
+
+Whoever then connects must connect to one of these addresses, not to the name: a second look-up may
+answer something else (DNS rebinding). `public_client.py` does so for httpx.
 """
 
+import asyncio
+import fnmatch
 import ipaddress
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
-_PORTS = {"http": 80, "https": 443}
-_UNICAST = ipaddress.IPv6Network("2000::/3")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_WITH_PORT = re.compile(r"([^:]+):(\d+)")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressRefused(Exception):
-    """A URL that may not be called; the message says why, and names no more than its host."""
+    """A URL leads where a tenant's URL may not; the message is for operators."""
 
 
-def check(url: str) -> list[str]:
-    """The addresses of a URL's host, in the order in which to try them. Looks the name up, which
-    blocks. Raises AddressRefused when the host has none, or one of them may not be called."""
+class AddressUnknown(AddressRefused):
+    """The host does not resolve, now."""
+
+
+async def check(url: str) -> list[str]:
+    """The addresses of a URL's host, each of which may be reached. Raises AddressRefused."""
+    host, port = _place(url)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressUnknown(f"{host} does not resolve: {error}") from None
+    return _checked(host, port, found)
+
+
+def check_sync(url: str) -> list[str]:
+    """The same for threads."""
+    host, port = _place(url)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressUnknown(f"{host} does not resolve: {error}") from None
+    return _checked(host, port, found)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the public internet's, whatever is wrapped into it."""
+    return _is_public(ipaddress.ip_address(address.partition("%")[0]))
+
+
+def _place(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-    except (ValueError, KeyError):
-        raise AddressRefused("this is no http:// or https:// URL") from None
-    addresses = _resolved(host, port)
-    if _name_is_allowed(host, port):
-        return addresses
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise AddressRefused("this is no URL") from None
+    if not host or not port:
+        raise AddressRefused("this is no http:// or https:// URL")
+    if parts.username is not None or parts.password is not None:
+        raise AddressRefused("the URL carries a user or password")
+    return host, port
+
+
+def _checked(host: str, port: int, found: Iterable[tuple[Any, ...]]) -> list[str]:
+    """All of them, or none: which one a client would take is nobody's choice."""
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not addresses:
+        raise AddressUnknown(f"{host} has no address")
     for address in addresses:
-        if not _is_public(address) and not _address_is_allowed(address, port):
+        if not is_public(address) and not _is_allowed(host, port, address):
             raise AddressRefused(
-                f"{host} is at a private address that GATEWAY_ALLOWED_PRIVATE_HOSTS does not allow"
+                f"{host} is at {address}, which is not public; GATEWAY_ALLOWED_PRIVATE_HOSTS "
+                "lists what may be reached all the same"
             )
     return addresses
 
 
-def _resolved(host: str, port: int) -> list[str]:
+def _is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    if (inner := _wrapped(address)) is not None:
+        return _is_public(inner)
+    return address in _GLOBAL_UNICAST and address.is_global
+
+
+def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a gateway on the way would unwrap: mapped, 6to4, Teredo or NAT64."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+
+
+def _is_allowed(host: str, port: int, address: str) -> bool:
+    plain = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(plain, ipaddress.IPv6Address) and plain.ipv4_mapped is not None:
+        plain = plain.ipv4_mapped
+    name = host.lower().rstrip(".")
+    listed: list[str] = settings.ENVIRONMENT.allowed_private_hosts
+    return any(_names(entry.lower(), name, port, plain) for entry in listed)
+
+
+def _names(entry: str, host: str, port: int, address: Address) -> bool:
+    """Whether an entry of the list (a name, `*.name`, an address, a network, or one of the first
+    three with a port) means this place."""
+    if match := _WITH_PORT.fullmatch(entry):
+        if int(match[2]) != port:
+            return False
+        entry = match[1]
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise AddressRefused(f"{host or 'an empty host'} cannot be resolved") from None
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def _is_public(text: str) -> bool:
-    """Whether an address is a host's of the public internet. An IPv6 address that stands for an
-    IPv4 address is as public as that one; deprecated tunnels are not."""
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        carried = address.ipv4_mapped
-        if address in _NAT64:
-            carried = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        if carried is None:
-            tunnel = address.sixtofour or address.teredo
-            return address in _UNICAST and address.is_global and not tunnel
-        address = carried
-    return address.is_global and not address.is_multicast
-
-
-def _allowed(port: int) -> Iterator[str]:
-    """The entries of the list that hold for a port, without it."""
-    for entry in settings.ENVIRONMENT.allowed_private_hosts:
-        with_port = re.fullmatch(r"([^:]+):(\d+)", entry)
-        if with_port is None:
-            yield entry.lower().strip("[]")
-        elif int(with_port[2]) == port:
-            yield with_port[1].lower()
-
-
-def _name_is_allowed(host: str, port: int) -> bool:
-    host = host.lower().rstrip(".")
-    for entry in _allowed(port):
-        suffix = entry.removeprefix("*")
-        if entry in ("*", host) or (suffix.startswith(".") and host.endswith(suffix)):
-            return True
-    return False
-
-
-def _address_is_allowed(text: str, port: int) -> bool:
-    address = ipaddress.ip_address(text)
-    for entry in _allowed(port):
-        try:
-            network = ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            continue
-        if address in network:
-            return True
-    return False
+        return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return fnmatch.fnmatchcase(host, entry.rstrip("."))

@@ -1,17 +1,15 @@
 """One delivery on its way: signed and posted, or mailed. Only here are webhooks called.
 
-A webhook's URL is a tenant's: it is called at a public address only (see public_hosts.py), and at
-the very address that was checked. Redirects are not followed and no proxy of the environment is
-asked, for either would lead elsewhere. An answer counts by its status; its body is not read.
+A webhook's URL is a tenant's: it is called at a public address only, the very one that was checked
+(see gateway_project/public_client.py); no redirect is followed and no proxy asked, for either would
+lead elsewhere. An answer counts by its status; its body is not read.
 """
 
 import asyncio
 import base64
 import binascii
 import datetime
-import functools
 import smtplib
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +18,8 @@ from django.conf import settings
 from django.core.mail import send_mail
 from standardwebhooks import Webhook as Signer
 
-from gateway_project import public_hosts
+from gateway_project.public_client import public_client
+from gateway_project.public_hosts import AddressRefused
 from tenants import messages
 from tenants.events import Event
 
@@ -89,7 +88,7 @@ async def _send(letter: Letter | Outcome) -> Outcome:
         return Outcome("timed out")
     except httpx.ConnectError as error:
         return Outcome(f"cannot connect: {error}"[:LONGEST_ERROR])
-    except (public_hosts.AddressRefused, Unsendable) as error:
+    except (AddressRefused, Unsendable) as error:
         return Outcome(str(error)[:LONGEST_ERROR])
     except Exception as error:  # noqa: BLE001  (one webhook's trouble is no other's)
         return Outcome(f"failed: {type(error).__name__}")
@@ -113,44 +112,16 @@ def _signed(letter: Letter) -> tuple[bytes, dict[str, str]]:
 
 async def _post(letter: Letter) -> Outcome:
     body, headers = _signed(letter)
-    addresses = await asyncio.to_thread(public_hosts.check, letter.url)
-    options = {"verify": _tls(), "timeout": STEP_SECONDS, "trust_env": False}
-    async with httpx.AsyncClient(**options, follow_redirects=False) as client:  # type: ignore[arg-type]
-        for address in addresses[:-1]:
-            try:
-                return await _post_to(client, address, letter.url, body, headers)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue  # the next address of the same host may answer
-        return await _post_to(client, addresses[-1], letter.url, body, headers)
-
-
-async def _post_to(
-    client: httpx.AsyncClient, address: str, url: str, body: bytes, headers: dict[str, str]
-) -> Outcome:
-    """Connects to the address; `Host` and TLS go on naming the host, whose certificate counts."""
-    named = httpx.URL(url)
-    host = {"host": named.netloc.decode()}
-    request = client.build_request(
-        "POST",
-        named.copy_with(host=address),
-        content=body,
-        headers=headers | host,
-        extensions={"sni_hostname": named.raw_host.decode()},
-    )
-    answer = await client.send(request, stream=True)
-    await answer.aclose()
+    async with await public_client(timeout=STEP_SECONDS) as client:
+        request = client.build_request("POST", letter.url, content=body, headers=headers)
+        answer = await client.send(request, stream=True)
+        await answer.aclose()
     if answer.is_success:
         return Outcome(status=answer.status_code)
     said = f"HTTP {answer.status_code}"
     if answer.has_redirect_location:
         said += ", and redirects are not followed"
     return Outcome(said, answer.status_code, is_final=answer.status_code == GONE)
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Shared: to read the certificates costs more than a delivery."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def _mail(letter: Letter) -> Outcome:

@@ -210,7 +210,7 @@ class TestWhatFails:
     ) -> None:
         environment(allowed_private_hosts=[])
         error = self._error_of(due(receiver, now), now)
-        assert error.startswith("127.0.0.1 is at a private address")
+        assert error.startswith("127.0.0.1 is at 127.0.0.1, which is not public")
         assert receiver.received == []
 
     def test_mail_without_a_server_says_what_is_missing(
