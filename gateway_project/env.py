@@ -14,6 +14,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway_project.mail import mail_settings
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = BASE_DIR / "var"
 """What a laptop keeps between runs when nothing else is configured: database, journals, secrets."""
@@ -84,6 +86,7 @@ class Environment(BaseSettings):
         default_factory=list, validation_alias="GATEWAY_ALLOWED_PRIVATE_HOSTS"
     )
     metrics_token: SecretStr | None = Field(default=None, validation_alias="GATEWAY_METRICS_TOKEN")
+    email_url: SecretStr | None = Field(default=None, validation_alias="GATEWAY_EMAIL_URL")
 
     @field_validator("encryption_keys", "allowed_hosts", "allowed_private_hosts", mode="before")
     @classmethod
@@ -131,6 +134,14 @@ class Environment(BaseSettings):
                 size = 0
             if size != 32:
                 raise ValueError("each key is 32 bytes in URL-safe base64, newest first")
+        return value
+
+    @field_validator("email_url")
+    @classmethod
+    def _email(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        mail_settings(value.get_secret_value())
         return value
 
     @classmethod

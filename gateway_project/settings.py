@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 
 from gateway_project.env import BASE_DIR, STATE_DIR, EnvironmentInvalid, read_environment
+from gateway_project.mail import mail_settings
 
 try:
     ENVIRONMENT = read_environment()
@@ -141,6 +142,9 @@ CACHES = {
     if ENVIRONMENT.redis_url
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
+
+if ENVIRONMENT.email_url is not None:
+    globals().update(mail_settings(ENVIRONMENT.email_url.get_secret_value()))
 
 STATIC_URL = "/static/"
 STATIC_ROOT = STATE_DIR / "static"

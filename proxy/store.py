@@ -43,6 +43,8 @@ from proxy.errors import StoreUnavailable
 from routing.models import GatewaySettings
 from routing.snapshots import RoutingSnapshot, read_routing
 from tenants import revisions
+from tenants.alert_thread import AlertThread
+from tenants.events import Event
 from tenants.snapshots import (
     KeysSnapshot,
     TenantSnapshot,
@@ -153,6 +155,7 @@ class Store:
         self._next_look: asyncio.Task[None] | None = None
         self._failing = False
         self._stopping = asyncio.Event()
+        self._alerts = AlertThread()
         self.problem = "the first snapshot is being read"
         """What is wrong with the database now; empty when nothing is."""
 
@@ -190,6 +193,7 @@ class Store:
             asyncio.create_task(self._poll(), name="store-poll"),
             asyncio.create_task(self._write_in_turn(), name="store-write"),
         ]
+        self._alerts.start()
 
     async def stop(self) -> None:
         """Writes what waits, and leaves to the journal what cannot be written."""
@@ -197,6 +201,7 @@ class Store:
         # A batch on its way into the database is waited for, or its journal would stay behind.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush()
+        await asyncio.to_thread(self._alerts.stop)
         if self._journal is not None:
             self._journal.close()
         for threads in self._threads.values():
@@ -351,6 +356,10 @@ class Store:
     def count_refusal(self, *, tenant: str, key_id: str, code: str) -> None:
         """One request refused before it cost anything."""
         self._refusals[tenant, key_id, code] += 1
+
+    def raise_alert(self, event: Event) -> None:
+        """Never blocks: a thread of its own writes and delivers it."""
+        self._alerts.raise_alert(event)
 
     async def _write_in_turn(self) -> None:
         recovered_at = time.monotonic()

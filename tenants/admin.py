@@ -1,6 +1,7 @@
 """Tenants and their credentials, in the admin."""
 
 import datetime
+from collections import Counter
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,9 +17,14 @@ from gateway_project.admin import (
     ReadOnlyAdmin,
     SecretForm,
     WithSecret,
+    one_of,
 )
+from tenants import alerts, deliveries, events
 from tenants.keys import revoke_key
+from tenants.messages import headline
 from tenants.models import (
+    Alert,
+    Delivery,
     HmacSigner,
     Issuer,
     Key,
@@ -187,8 +193,76 @@ class WebhookForm(SecretForm):
 @admin.register(Webhook)
 class WebhookAdmin(WithSecret, ConfiguredAdmin):
     form = WebhookForm
-    list_display = ("url", "tenant", "format", "secret_state")
+    list_display = ("place", "tenant", "format", "events", "secret_state")
     list_filter = ("format",)
     list_select_related = ("tenant",)
     search_fields = ("url", "tenant__name")
     autocomplete_fields = ("tenant",)
+    actions = ("send_test",)
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tenants.change_webhook")
+
+    @admin.action(description="Send a test to selected webhooks", permissions=["send"])
+    def send_test(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for webhook in queryset.select_related("tenant"):
+            alerts.record_test(webhook, timezone.now())
+            self.log_change(request, webhook, "Sent a test.")
+        messages.success(request, "Tests are on their way; Deliveries says what becomes of them.")
+
+
+class DeliveryInline(admin.TabularInline):
+    model = Delivery
+    fields = ("recipient", "state", "attempts", "status", "error", "next_try_at", "delivered_at")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, *_: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    list_display = ("happened_at", "name", "owner", "what", "sent")
+    list_filter = (one_of("name", events.NAMES),)
+    search_fields = ("tenant", "key")
+    inlines = (DeliveryInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).prefetch_related("deliveries")
+
+    @admin.display(description="tenant", ordering="tenant")
+    def owner(self, alert: Alert) -> str:
+        return alert.tenant or "(gateway)"
+
+    @admin.display
+    def what(self, alert: Alert) -> str:
+        return headline(deliveries.event_of(alert))
+
+    @admin.display(description="deliveries")
+    def sent(self, alert: Alert) -> str:
+        """`2 delivered, 1 failed`; nobody asked for it: `none`."""
+        states = Counter(delivery.state for delivery in alert.deliveries.all())
+        return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("alert", "recipient", "state", "attempts", "status", "error", "next_try_at")
+    list_filter = (one_of("state", tuple(Delivery.State.values)),)
+    list_select_related = ("alert",)
+    search_fields = ("alert__tenant", "alert__name", "recipient")
+    exclude = ("webhook",)
+    actions = ("send_again",)
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tenants.change_delivery")
+
+    @admin.action(description="Send selected deliveries again", permissions=["send"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        count = deliveries.send_again(queryset, timezone.now())
+        messages.success(request, f"{count} deliveries are due now.")

@@ -1,6 +1,8 @@
 """Who may call: tenants, their projects, keys and other credentials."""
 
+import uuid
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from django.db import models
 from django.db.models import Q, TextChoices
@@ -261,9 +263,12 @@ class HmacSigner(models.Model):
 
 
 class Webhook(models.Model):
-    """Where a tenant hears of events."""
+    """Where a tenant, or without one the gateway's operator, hears of events: at a URL, or by mail
+    (`mailto:…`)."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="webhooks")
+    tenant = models.ForeignKey(
+        Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="webhooks"
+    )
     url = models.CharField(max_length=500)
     events = models.JSONField(default=list)
     format = models.CharField(max_length=16, default="standard")
@@ -274,10 +279,85 @@ class Webhook(models.Model):
         ordering: ClassVar = ["tenant", "url"]
         constraints: ClassVar = [
             models.UniqueConstraint("tenant", "url", name="webhook_is_unique_in_its_tenant"),
+            models.UniqueConstraint(
+                fields=["url"], condition=Q(tenant__isnull=True), name="webhook_is_unique"
+            ),
             models.CheckConstraint(
-                condition=Q(format__in=["standard", "slack"]), name="webhook_format_is_known"
+                condition=Q(format__in=["standard", "slack", "email"]),
+                name="webhook_format_is_known",
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.tenant}: {self.url}"
+        return f"{self.tenant or 'gateway'}: {self.place}"
+
+    @property
+    def place(self) -> str:
+        """For logs and lists: `https://hooks.slack.example` or `finance@acme.example`. The path of
+        a URL may be a secret."""
+        parts = urlsplit(self.url)
+        return parts.path if parts.scheme == "mailto" else f"{parts.scheme}://{parts.netloc}"
+
+
+class Alert(models.Model):
+    """An event that happened, once: who raises it again finds it here. Without a tenant it is the
+    gateway's own."""
+
+    alert_id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=32)
+    tenant = models.CharField(max_length=64, blank=True)
+    key = models.CharField(max_length=300, help_text="What tells two events of one name apart.")
+    happened_at = models.DateTimeField()
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        ordering: ClassVar = ["-happened_at"]
+        indexes: ClassVar = [models.Index(fields=["-happened_at"])]
+        constraints: ClassVar = [
+            models.UniqueConstraint("tenant", "name", "key", name="alert_is_raised_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant or 'gateway'}: {self.name}"
+
+
+class Delivery(models.Model):
+    """An alert on its way to one webhook: the outbox. `next_try_at` of one that is being sent is
+    when somebody else may try."""
+
+    class State(TextChoices):
+        PENDING = "pending"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
+    webhook = models.ForeignKey(
+        Webhook, null=True, on_delete=models.SET_NULL, related_name="deliveries"
+    )
+    recipient = models.CharField(max_length=500, help_text="A host or an address, no whole URL.")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
+    attempts = models.PositiveIntegerField(default=0)
+    status = models.PositiveIntegerField(null=True, help_text="Of the last HTTP answer.")
+    error = models.CharField(max_length=200, blank=True)
+    give_up_at = models.DateTimeField()
+    next_try_at = models.DateTimeField()
+    delivered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        verbose_name_plural = "deliveries"
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_try_at"], condition=Q(state="pending"), name="delivery_is_due"
+            )
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint("alert", "webhook", name="delivery_goes_once_to_a_webhook"),
+            models.CheckConstraint(
+                condition=Q(state__in=["pending", "delivered", "failed"]),
+                name="delivery_state_is_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alert} to {self.recipient}"

@@ -92,6 +92,28 @@ class WebhookFactory(DjangoModelFactory[tenants.Webhook]):
     secret = "webhook-signing-secret"
 
 
+class AlertFactory(DjangoModelFactory[tenants.Alert]):
+    class Meta:
+        model = tenants.Alert
+
+    name = "provider.down"
+    tenant = "acme"
+    key = Sequence(lambda n: f"openai:{n}")
+    happened_at = NOON
+    data = factory.LazyFunction(lambda: {"provider": "openai", "reason": "timeout"})
+
+
+class DeliveryFactory(DjangoModelFactory[tenants.Delivery]):
+    class Meta:
+        model = tenants.Delivery
+
+    alert = SubFactory(AlertFactory)
+    webhook = SubFactory(WebhookFactory)
+    recipient = LazyAttribute(lambda delivery: delivery.webhook.place)
+    next_try_at = NOON
+    give_up_at = NOON + datetime.timedelta(days=1)
+
+
 class ProviderFactory(DjangoModelFactory[routing.Provider]):
     class Meta:
         model = routing.Provider

@@ -105,6 +105,7 @@ Timezone = Annotated[str, Field(max_length=64), AfterValidator(formats.timezone)
 Currency = Annotated[str, _matches(r"[A-Z]{3}", "a currency is three capital letters, like USD")]
 Effective = Annotated[str, BeforeValidator(formats.effective)]
 Url = Annotated[str, Field(max_length=500), AfterValidator(formats.url)]
+WebhookUrl = Annotated[str, Field(max_length=500), AfterValidator(formats.webhook_url)]
 Regex = Annotated[
     str, Field(min_length=1, max_length=1000), AfterValidator(formats.regular_expression)
 ]

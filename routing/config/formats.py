@@ -11,6 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+
 from gateway_project.units import from_nano, parse_percent, parse_size, to_nano
 
 LONGEST = 36_500 * 86_400_000
@@ -150,6 +153,17 @@ def url(value: str) -> str:
         raise ValueError("a URL carries no user or password: secrets have fields of their own")
     if " " in value or not value.isprintable():
         raise ValueError("a URL has no spaces")
+    return value
+
+
+def webhook_url(value: str) -> str:
+    """A URL, or `mailto:finance@acme.example`: one address. Raises ValueError."""
+    if not value.startswith("mailto:"):
+        return url(value)
+    try:
+        validate_email(value.removeprefix("mailto:"))
+    except ValidationError:
+        raise ValueError("must be one address, like mailto:finance@acme.example") from None
     return value
 
 

@@ -7,7 +7,7 @@ from routing.config.applying import stored
 from routing.config.normal import Plain
 
 IN_FORCE: dict[str, set[str]] = {
-    "gateway": {"max_request_bytes", "retention", "exchange_rates"},
+    "gateway": {"max_request_bytes", "retention", "exchange_rates", "webhooks"},
     "providers": {"dialect", "base_url", "credentials", "timeouts", "inject_headers", "delay"},
     "models": {"provider", "upstream", "kind", "max_output_tokens"},
     "price_books": {"currency", "based_on", "versions", "fallback"},
@@ -29,6 +29,7 @@ IN_FORCE: dict[str, set[str]] = {
         "keys",
         "issuers",
         "hmac",
+        "webhooks",
         "providers",
         "models",
         "own_aliases",

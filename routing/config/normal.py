@@ -51,6 +51,9 @@ def unkeyed(configuration: Plain) -> Plain:
 
 def _named_lists(configuration: Plain) -> Iterator[tuple[Plain, str, str]]:
     """Each holder of a list of named things, copied on the way so that it may be changed."""
+    if "gateway" in configuration:
+        configuration["gateway"] = {**configuration["gateway"]}
+        yield from _present(configuration["gateway"], "webhooks", "url")
     for book in _copies(configuration, "price_books"):
         yield from _present(book, "versions", "effective")
     for provider in _copies(configuration, "providers"):

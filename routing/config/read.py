@@ -32,11 +32,13 @@ def read() -> Plain:
 
 
 def _gateway() -> Plain:
+    webhooks = read_tenants.gateway_webhooks()
+    heard = {"webhooks": webhooks} if webhooks else {}
     row = GatewaySettings.objects.first()
     if row is None:
-        return {}
+        return heard
     raw = columns(row, "limits", "budgets", "cache", "exchange_rates", "retention")
-    return normalise(Gateway, {**raw, "max_request_bytes": row.max_request_bytes})
+    return normalise(Gateway, {**raw, "max_request_bytes": row.max_request_bytes}) | heard
 
 
 def _guard(row: Guard) -> Plain:

@@ -49,6 +49,11 @@ def tenants(
     return by_name(rows, whole)
 
 
+def gateway_webhooks() -> list[Plain]:
+    """The webhooks without a tenant."""
+    return _each(with_sealed_secret(Webhook.objects.filter(tenant=None)), "url", _webhook)
+
+
 def _present(field: str, value: Plain | list[Plain]) -> Plain:
     return {field: value} if value else {}
 

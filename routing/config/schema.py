@@ -8,7 +8,7 @@ from routing.config.schema_guards import Guard
 from routing.config.schema_limits import Budget, Limits
 from routing.config.schema_prices import PriceBook
 from routing.config.schema_routing import Model, Provider
-from routing.config.schema_tenants import Tenant, Tier
+from routing.config.schema_tenants import Tenant, Tier, Webhook
 
 
 class SharedCache(Shape):
@@ -30,7 +30,8 @@ class Retention(Shape):
 
 
 class Gateway(Shape):
-    """What holds for every tenant together; its budgets count cost."""
+    """What holds for every tenant together; its budgets count cost, and its webhooks hear of the
+    gateway's own events alone."""
 
     limits: Limits = Limits()
     budgets: list[Budget] = []
@@ -38,6 +39,7 @@ class Gateway(Shape):
     exchange_rates: dict[Currency, Annotated[list[ExchangeRate], once("effective")]] = {}
     max_request_bytes: Size = "20MB"
     retention: Retention = Retention()
+    webhooks: Annotated[list[Webhook], once("url")] = []
 
 
 class Document(Shape):

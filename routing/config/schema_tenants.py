@@ -18,6 +18,7 @@ from routing.config.fields import (
     SomeTime,
     Timezone,
     Url,
+    WebhookUrl,
     once,
     wrong_at,
 )
@@ -135,21 +136,39 @@ class HmacSigner(Shape):
 
 
 class Webhook(Shape):
-    """A Slack URL is a secret of its own and needs none beside it."""
+    """A Slack URL is a secret of its own and needs none beside it; nor does mail."""
 
-    url: Url
+    url: WebhookUrl
     events: Annotated[
-        list[Literal["budget.threshold", "budget.exhausted", "key.expiring", "provider.down"]],
+        list[
+            Literal[
+                "budget.threshold",
+                "budget.exhausted",
+                "limit.sustained",
+                "key.expiring",
+                "provider.down",
+                "usage.absorbed",
+            ]
+        ],
         Field(min_length=1),
         once(),
     ]
-    format: Literal["standard", "slack"] = "standard"
+    format: Literal["standard", "slack", "email"] = "standard"
     secret: Secret | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _goes_where_its_format_does(self) -> "Webhook":
+        is_mail = self.url.startswith("mailto:")
+        if is_mail and self.format != "email":
+            raise wrong_at("format", "must be 'email' for a mailto: address")
+        if self.format == "email" and not is_mail:
+            raise wrong_at("url", "must be like mailto:finance@acme.example for the format email")
+        return self
 
     @model_validator(mode="after")
     def _is_signed(self) -> "Webhook":
         if self.format == "standard" and self.secret is None:
-            raise wrong_at("secret", "is required, except by the format slack")
+            raise wrong_at("secret", "is required by the format standard")
         return self
 
 

@@ -2,7 +2,7 @@
 
 In the file a secret is `env:NAME`, `file:/path`, a literal, or `stored:PLACE`: what the database
 holds for exactly that place. PLACE is `PROVIDER/CREDENTIAL`, `TENANT/PROVIDER/CREDENTIAL`,
-`TENANT/hmac/SIGNER` or `TENANT/webhooks/URL`.
+`TENANT/hmac/SIGNER`, `TENANT/webhooks/URL` or, of the gateway, `webhooks/URL`.
 """
 
 import os
@@ -44,14 +44,19 @@ class Place:
 def places(configuration: Plain) -> Iterator[Place]:
     """Every secret of a configuration in the listed form."""
     yield from _credentials(configuration, "", "")
+    yield from _items(configuration.get("gateway", {}), "gateway", "", "webhooks", "url")
     for tenant, entry in configuration.get("tenants", {}).items():
         path = join("tenants", tenant)
         yield from _credentials(entry, path, f"{tenant}/")
         for kind, identity in (("hmac", "name"), ("webhooks", "url")):
-            for index, item in enumerate(entry.get(kind, [])):
-                if "secret" in item:
-                    where = join(path, kind, index, "secret")
-                    yield Place(item, where, f"{tenant}/{kind}/{item[identity]}")
+            yield from _items(entry, path, f"{tenant}/", kind, identity)
+
+
+def _items(owner: Plain, path: str, prefix: str, kind: str, identity: str) -> Iterator[Place]:
+    for index, item in enumerate(owner.get(kind, [])):
+        if "secret" in item:
+            where = join(path, kind, index, "secret")
+            yield Place(item, where, f"{prefix}{kind}/{item[identity]}")
 
 
 def _credentials(owner: Plain, path: str, prefix: str) -> Iterator[Place]:

@@ -16,6 +16,7 @@ def write(stored: Plain, target: Plain) -> None:
     """
     if stored["gateway"] != target["gateway"]:
         _write_gateway(target["gateway"])
+        write_tenants.write_webhooks(None, stored["gateway"], target["gateway"])
     for name, tier in changed(stored, target, "tiers"):
         put(Tier, {"name": name}, values_of(Tier, tier, "limits", "budgets", "weight"))
     for name, guard in changed(stored, target, "guards"):
@@ -26,6 +27,7 @@ def write(stored: Plain, target: Plain) -> None:
     write_tenants.write(stored, target)
 
     write_tenants.remove(stored, target)
+    write_tenants.remove_webhooks(None, stored["gateway"], target["gateway"])
     write_routing.remove(None, stored, target)
     write_prices.remove(stored, target)
     Guard.objects.filter(name__in=gone(stored, target, "guards")).delete()

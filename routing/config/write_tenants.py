@@ -69,10 +69,20 @@ def _write_inside(tenant: int, stored: Plain, target: Plain) -> None:
         values["aliases"] = signer.get("aliases", EVERY_ALIAS)
         values |= _secret(stored, "hmac", name, signer)
         put(HmacSigner, {"tenant_id": tenant, "name": name}, values)
+    write_webhooks(tenant, stored, target)
+
+
+def write_webhooks(tenant: int | None, stored: Plain, target: Plain) -> None:
+    """A tenant's, or the gateway's."""
     for url, webhook in changed(stored, target, "webhooks"):
         values = values_of(Webhook, webhook, "events", "format")
         values |= _secret(stored, "webhooks", url, webhook)
         put(Webhook, {"tenant_id": tenant, "url": url}, values)
+
+
+def remove_webhooks(tenant: int | None, stored: Plain, target: Plain) -> None:
+    if urls := gone(stored, target, "webhooks"):
+        Webhook.objects.filter(tenant=tenant, url__in=urls).delete()
 
 
 def _secret(stored: Plain, field: str, name: str, entry: Plain) -> Plain:
@@ -87,8 +97,8 @@ def _remove_inside(tenant: int, stored: Plain, target: Plain) -> None:
         (Project, "projects", "name"),
         (Issuer, "issuers", "issuer"),
         (HmacSigner, "hmac", "name"),
-        (Webhook, "webhooks", "url"),
     ]
     for model, field, column in rows:
         if names := gone(stored, target, field):
             model.objects.filter(tenant_id=tenant, **{f"{column}__in": names}).delete()
+    remove_webhooks(tenant, stored, target)

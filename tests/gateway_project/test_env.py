@@ -73,6 +73,7 @@ def test_every_name_can_come_from_a_file(read: Read, tmp_path: Path, name: str) 
         "GATEWAY_ENCRYPTION_KEYS": FERNET_KEYS[0],
         "GATEWAY_LOG_FORMAT": "json",
         "GATEWAY_ON_STORE_FAILURE": "open",
+        "GATEWAY_EMAIL_URL": "smtp://mail.example?from=ai@acme.example",
     }
     value = values.get(name, "mounted")
     file = tmp_path / "mounted"
@@ -99,6 +100,10 @@ def test_every_name_can_come_from_a_file(read: Read, tmp_path: Path, name: str) 
         ({"REDIS_URL": "cache:6379"}, "REDIS_URL: "),
         ({"ALLOWED_HOSTS": "https://gateway.example"}, "ALLOWED_HOSTS: "),
         ({"GATEWAY_ALLOWED_PRIVATE_HOSTS": "a b"}, "GATEWAY_ALLOWED_PRIVATE_HOSTS: "),
+        ({"GATEWAY_EMAIL_URL": "mail.example:587"}, "GATEWAY_EMAIL_URL: is like smtp://"),
+        ({"GATEWAY_EMAIL_URL": "smtp://mail.example"}, "GATEWAY_EMAIL_URL: needs the sender"),
+        ({"GATEWAY_EMAIL_URL": "smtp://mail.example:x?from=a@b"}, "GATEWAY_EMAIL_URL: has a port"),
+        ({"GATEWAY_EMAIL_URL": "smtp://h?from=a@b&ssl=on"}, "GATEWAY_EMAIL_URL: knows no options"),
         ({"GATEWAY_LOG_FORMAT": "xml"}, "GATEWAY_LOG_FORMAT: "),
         ({"GATEWAY_ON_STORE_FAILURE": "maybe"}, "GATEWAY_ON_STORE_FAILURE: "),
         ({"GATEWAY_ISSUER": ""}, "GATEWAY_ISSUER: "),

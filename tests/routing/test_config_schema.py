@@ -269,6 +269,21 @@ TENANT = "tenants: {acme: {%s}}"
             "tenants.acme.webhooks[0].secret",
             "is required",
         ),
+        (
+            TENANT % "webhooks: [{url: 'mailto:ada@acme.example', events: [provider.down]}]",
+            "tenants.acme.webhooks[0].format",
+            "must be 'email' for a mailto: address",
+        ),
+        (
+            TENANT % "webhooks: [{url: 'https://x', format: email, events: [provider.down]}]",
+            "tenants.acme.webhooks[0].url",
+            "must be like mailto:finance@acme.example",
+        ),
+        (
+            TENANT % "webhooks: [{url: 'mailto:ada', format: email, events: [provider.down]}]",
+            "tenants.acme.webhooks[0].url",
+            "must be one address",
+        ),
         (TENANT % "price_factors: {cache_hit: -1}", "tenants.acme.price_factors.cache_hit", "0"),
         (TENANT % "own_aliases: {a: {rutes: []}}", "tenants.acme.own_aliases.a.rutes", "'routes'"),
     ],

@@ -55,7 +55,14 @@ AMONG_THE_KEYS: dict[type[models.Model], Make] = {
 AMONG_THE_ADJUSTMENTS: dict[type[models.Model], Make] = {
     billing.BudgetAdjustment: factories.BudgetAdjustmentFactory,
 }
-RECORDS = {tenants.Revision, billing.UsageRecord, billing.Attempt, billing.RefusalCount}
+RECORDS = {
+    tenants.Revision,
+    tenants.Alert,
+    tenants.Delivery,
+    billing.UsageRecord,
+    billing.Attempt,
+    billing.RefusalCount,
+}
 """Nothing of these is held in memory: a record must not make every worker read everything again."""
 
 
