@@ -59,14 +59,17 @@ def fold(events: Iterable[Event]) -> Answer:
     for event in events:
         match event:
             case TextDelta():
-                blocks[event.block].text += event.text
-                _merge(blocks[event.block].extras, event.extras)
+                block = blocks[event.block]
+                block.text += event.text
+                if event.extras:
+                    _merge(block.extras, event.extras)
             case ToolArgumentsDelta():
                 blocks[event.block].text += event.json
             case ReasoningDelta():
-                blocks[event.block].text += event.text
-                blocks[event.block].signature += event.signature
-                _merge(blocks[event.block].extras, event.extras)
+                block = blocks[event.block]
+                block.text += event.text
+                block.signature += event.signature
+                _merge(block.extras, event.extras)
             case BlockStarted():
                 blocks[event.block] = Block(
                     kind=event.kind,
@@ -76,7 +79,8 @@ def fold(events: Iterable[Event]) -> Answer:
                     extras=dict(event.extras),
                 )
             case BlockEnded():
-                _merge(blocks[event.block].extras, event.extras)
+                if event.extras:
+                    _merge(blocks[event.block].extras, event.extras)
             case UsageReported():
                 answer.usage, answer.usage_extras = event.usage, event.extras
             case Finished():

@@ -32,13 +32,14 @@ def disjoint(
 ) -> Usage:
     """Buckets from a report whose totals include their parts. Parts larger than their total, as
     some servers send, are cut to it."""
-    cached = min(max(cached, 0), max(total_input, 0))
-    cache_write = min(max(cache_write, 0), max(total_input, 0) - cached)
-    reasoning = min(max(reasoning, 0), max(total_output, 0))
+    total_input, total_output = max(total_input, 0), max(total_output, 0)
+    cached = min(max(cached, 0), total_input) if cached else 0
+    cache_write = min(max(cache_write, 0), total_input - cached) if cache_write else 0
+    reasoning = min(max(reasoning, 0), total_output) if reasoning else 0
     return Usage(
-        input=max(total_input, 0) - cached - cache_write,
+        input=total_input - cached - cache_write,
         cached_input=cached,
         cache_write=cache_write,
-        output=max(total_output, 0) - reasoning,
+        output=total_output - reasoning,
         reasoning=reasoning,
     )

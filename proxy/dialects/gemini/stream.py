@@ -29,6 +29,9 @@ from proxy.dialects.gemini.reader import json_of
 from proxy.dialects.serialising import serialised
 from proxy.framing.sse import SseFramer
 
+_DATA = b"data: "
+_END = b"\r\n\r\n"
+
 
 class StreamWriter:
     """Frames as server-sent events, which end in CRLF here."""
@@ -38,7 +41,7 @@ class StreamWriter:
     def __init__(self, start: Start) -> None:
         self._names = {"modelVersion": start.model, "responseId": start.id}
         self._prefixes: dict[int, bytes] = {}
-        """Everything of a text's frame up to the text itself, by block."""
+        """Everything of a text's frame up to the text itself, by block; and all after it."""
         self._suffixes: dict[int, bytes] = {}
         self._choices: dict[int, int] = {}
         self._asides: dict[int, dict[str, Any]] = {}
@@ -94,8 +97,8 @@ class StreamWriter:
         else:
             before, after = self._around(event.choice)
             thought = b'"thought":true,' if event.kind == "reasoning" else b""
-            self._prefixes[event.block] = before + b"{" + thought + b'"text":'
-            self._suffixes[event.block] = b"}" + after
+            self._prefixes[event.block] = _DATA + before + b"{" + thought + b'"text":'
+            self._suffixes[event.block] = b"}" + after + _END
             self._choices[event.block] = event.choice
             if thought and event.extras:
                 signed = sealed("", event.extras)
@@ -107,18 +110,22 @@ class StreamWriter:
         prefix = self._prefixes.get(event.block)
         if prefix is None:
             return b""  # of a block that only another dialect has
-        members = b""
-        if event.extras and event.extras.get("gemini"):
-            members = b"," + serialised(event.extras["gemini"])[1:-1]
-        elif isinstance(event, ReasoningDelta) and event.signature:
-            signature = sealed(event.signature, event.extras)
-            members = b',"thoughtSignature":' + orjson.dumps(signature)
-        elif event.extras and "logprobs" in event.extras:
-            note_logprobs(self._asides, self._choices[event.block], event.extras)
+        members = self._members(event) if event.extras or type(event) is ReasoningDelta else b""
         if not (event.text or members):
             return b""
         text = orjson.dumps(event.text)
-        return self._frame(prefix + text + members + self._suffixes[event.block])
+        return prefix + text + members + self._suffixes[event.block]
+
+    def _members(self, event: TextDelta | ReasoningDelta) -> bytes:
+        """What a part says beside its text."""
+        if event.extras.get("gemini"):
+            return b"," + serialised(event.extras["gemini"])[1:-1]
+        if isinstance(event, ReasoningDelta) and event.signature:
+            signature = sealed(event.signature, event.extras)
+            return b',"thoughtSignature":' + orjson.dumps(signature)
+        if "logprobs" in event.extras:
+            note_logprobs(self._asides, self._choices[event.block], event.extras)
+        return b""
 
     def _end_block(self, block: int) -> bytes:
         call = self._calls.pop(block, None)
@@ -141,7 +148,7 @@ class StreamWriter:
         return b'{"candidates":[{"content":{"parts":[', after
 
     def _frame(self, chunk: bytes) -> bytes:
-        return b"data: " + chunk + b"\r\n\r\n"
+        return _DATA + chunk + _END
 
 
 _ARRAY = "application/json; charset=UTF-8"

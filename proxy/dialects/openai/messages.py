@@ -5,7 +5,7 @@ holds text alone. So the results of one turn are written first, in their order; 
 beside or inside them (images, documents) follows them in one user message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from proxy.chat.request import (
@@ -93,6 +93,8 @@ class MessageWriter:
             "role": self.role(message),
             "content": self.content(message.parts, at),
         }
+        if not (message.name or message.extras):
+            return written
         return {**written, **self.named(message), **self.own(message.extras)}
 
     def named(self, message: Message) -> Object:
@@ -152,8 +154,10 @@ class MessageWriter:
             return {"role": "function", "name": result.name, "content": content}
         return {"role": "tool", "tool_call_id": result.call_id, "content": content, **own}
 
-    def content(self, parts: Iterable[Part], at: str) -> str | list[Object]:
+    def content(self, parts: Sequence[Part], at: str) -> str | list[Object]:
         """Plain text where that says it all."""
+        if len(parts) == 1 and type(parts[0]) is Text and not parts[0].extras:
+            return parts[0].text
         written = [self.part(part, at) for part in parts]
         if not written:
             return ""

@@ -117,8 +117,11 @@ class StreamReader:
 
     def _start(self, chunk: Chunk) -> Event:
         self._started = True
-        said = {"system_fingerprint": chunk.system_fingerprint, "service_tier": chunk.service_tier}
-        own = {name: value for name, value in said.items() if value is not None}
+        own = {
+            name: value
+            for name in ("system_fingerprint", "service_tier")
+            if (value := getattr(chunk, name)) is not None
+        }
         return ResponseStarted(
             id=str(chunk.id or ""),
             model=str(chunk.model or ""),

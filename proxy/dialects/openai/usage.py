@@ -15,7 +15,9 @@ def read_usage(report: Any) -> Usage | None:
     `prompt_cache_hit_tokens`; OpenRouter tells what was written to a cache. Mistral's older
     `num_cached_tokens` may exceed the prompt, and lowers no bill: it is not read.
     """
-    if not isinstance(report, dict) or not {"prompt_tokens", "completion_tokens"} & report.keys():
+    if not isinstance(report, dict):
+        return None
+    if "prompt_tokens" not in report and "completion_tokens" not in report:
         return None
     prompt, completion = (
         report.get("prompt_tokens_details"),

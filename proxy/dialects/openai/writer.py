@@ -33,29 +33,29 @@ def _limit_field(request: ChatRequest, own: Object, model: str) -> str:
     )
 
 
+_SAME = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+_OWN = ("seed", "logprobs", "top_logprobs")
+
+
 def settings(request: ChatRequest) -> Object:
     """The settings that have the same name in every dialect that resembles this one."""
-    given = {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "presence_penalty": request.presence_penalty,
-        "frequency_penalty": request.frequency_penalty,
-        "stop": list(request.stop) or None,
-        "n": request.n if request.n > 1 else None,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
+    if request.stop:
+        given["stop"] = list(request.stop)
+    if request.n > 1:
+        given["n"] = request.n
+    return given
 
 
 def _own_settings(request: ChatRequest, own: Object) -> Object:
-    given = {
-        "seed": request.seed,
-        "logprobs": request.logprobs,
-        "top_logprobs": request.top_logprobs,
-        "top_k": request.top_k if "_top_k" in own else None,
-        "user": request.user or None,
-        "metadata": request.metadata or None,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name in _OWN if (value := getattr(request, name)) is not None}
+    if "_top_k" in own and request.top_k is not None:
+        given["top_k"] = request.top_k
+    if request.user:
+        given["user"] = request.user
+    if request.metadata:
+        given["metadata"] = request.metadata
+    return given
 
 
 def tool(tool: Tool) -> Object:
