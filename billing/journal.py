@@ -147,8 +147,13 @@ def _orphans(folder: Path) -> Iterator[tuple[Path, int]]:
             os.close(file)
 
 
-def recover(folder: Path, write: Callable[[list[Entry]], None]) -> int:
-    """Writes what dead workers left behind, and deletes it once written; returns the requests.
+def has_orphans(folder: Path) -> bool:
+    return next(_orphans(folder), None) is not None
+
+
+def recover(folder: Path, write: Callable[[list[Entry]], bool | None]) -> int:
+    """Writes what dead workers left behind, and deletes it once written; returns the requests. What
+    `write` answers with False stays.
 
     A request that was never settled is written as its admission describes it: `interrupted`.
     Safe to run at any time, from any process.
@@ -156,7 +161,7 @@ def recover(folder: Path, write: Callable[[list[Entry]], None]) -> int:
     found = 0
     for path, _ in _orphans(folder):
         entries = entries_of(path)
-        write(entries)
-        path.unlink()
-        found += len(entries)
+        if write(entries) is not False:
+            path.unlink()
+            found += len(entries)
     return found

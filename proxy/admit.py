@@ -34,6 +34,7 @@ from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
 from proxy.lines import Line
 from proxy.meter import quick_count
+from proxy.notices import Notices
 from proxy.refusals import check_size, over_budget, over_limit
 from proxy.settle import first_record
 from proxy.store import Store
@@ -54,6 +55,7 @@ class Admission:
         self._plans = Plans()
         self._calendar = Calendar()
         self._warming: dict[str, asyncio.Task[None]] = {}
+        self._notices = Notices()
         self._lines: dict[tuple[str, str], Line] = {}
         """Who waits for a provider, by its owner and name."""
 
@@ -125,7 +127,7 @@ class Admission:
                 return
             exchange.hold = exchange.record = None
             if isinstance(answer, Refused):
-                self._react(exchange, claims, answer.short)
+                self._react(exchange, store, claims, answer.short)
         raise StoreUnavailable("Limits and budgets are being rebuilt.", retry_after=1)
 
     def _claims(self, exchange: Exchange, plan: Plan) -> list[Claim]:
@@ -164,7 +166,9 @@ class Admission:
 
     # ---- what was short
 
-    def _react(self, exchange: Exchange, claims: Sequence[Claim], short: Sequence[Short]) -> None:
+    def _react(
+        self, exchange: Exchange, store: Store, claims: Sequence[Claim], short: Sequence[Short]
+    ) -> None:
         """Asks for less, or of another target. Raises what the caller is told when neither
         helps."""
         purses = [one for one in short if isinstance(claims[one.place].rule, Purse)]
@@ -172,10 +176,12 @@ class Admission:
         fits = room_for(exchange, claims, purses) if purses else None
         if purses and fits is None:
             worst = min(purses, key=lambda one: one.room)
+            self._notices.exhausted(exchange, claims[worst.place], worst.room, store)
             raise over_budget(claims[worst.place], worst, time.time())
         own = [one for one in limits if not _is_targets(claims[one.place])]
         if own:
             worst = max(own, key=lambda one: one.wait)
+            self._notices.limited(claims[worst.place], store)
             raise over_limit(claims[worst.place], worst)
         if limits:
             worst = max(limits, key=lambda one: one.wait)
@@ -241,18 +247,21 @@ class Admission:
             await asyncio.gather(*(self._warm(claims[place], store) for place in answer.places))
         return False
 
-    async def settle(self, exchange: Exchange) -> Sequence[int] | None:
-        """Replaces what was reserved by what was used; returns what is settled in each claim's
-        purse now. None: a sweep was quicker, and its record stands. Raises CountersAway, and then
-        the engine goes on trying."""
+    async def settle(self, exchange: Exchange, store: Store) -> bool:
+        """Replaces what was reserved by what was used. False: a sweep was quicker, and its record
+        stands. Raises CountersAway, and then the engine goes on trying."""
         hold = exchange.hold
         assert hold is not None
         exchange.hold = None
         used = [_used(claim, exchange) for claim in exchange.claims]
         try:
-            return await self.counters.settle(hold, used)
+            settled = await self.counters.settle(hold, used)
         finally:
             self._tell_lines(exchange)
+        if settled is None:
+            return False
+        self._notices.settled(exchange, settled, store)
+        return True
 
     def _tell_lines(self, exchange: Exchange) -> None:
         """Something of a provider's was given back."""
@@ -273,7 +282,7 @@ class Admission:
             self._tell_lines(exchange)
 
 
-async def finish(settling: Awaitable[Sequence[int] | None]) -> Sequence[int] | None:
+async def finish(settling: Awaitable[bool]) -> bool:
     """Waits for it to the end, whoever cancels the waiting."""
     task = asyncio.ensure_future(settling)
     while not task.done():

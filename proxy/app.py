@@ -9,7 +9,8 @@ import orjson
 import structlog
 from django.conf import settings
 
-from billing.counters.memory import MemoryCounters
+import billing.counters
+from billing.counters import new_counters
 from proxy import metrics, pipeline, reads
 from proxy.admit import Admission
 from proxy.authenticate import Authenticator
@@ -45,7 +46,7 @@ class Proxy:
     def __init__(self) -> None:
         self._started = False
         self._starting = asyncio.Lock()
-        counters = MemoryCounters()
+        counters = billing.counters.running = new_counters(settings.ENVIRONMENT.redis_url)
         self.worker = Worker(
             store=Store(spool=settings.SPOOL_DIR, counters=counters),
             upstreams=Upstreams(),

@@ -9,8 +9,6 @@ import math
 import re
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from proxy.chat.embeddings import EmbeddingsRequest
 from proxy.chat.events import Event, ReasoningDelta, TextDelta, ToolArgumentsDelta
 from proxy.chat.request import (
@@ -27,6 +25,7 @@ from proxy.chat.request import (
     ToolResult,
 )
 from proxy.chat.usage import Usage
+from proxy.dialects.serialising import serialised
 from proxy.framing.sse import SseFramer
 
 _TOKENS = re.compile(r"[A-Za-z]{1,8}|\d{1,3}|[^\sA-Za-z\d]")
@@ -64,7 +63,7 @@ def _count_message(message: Message) -> int:
 def count_request(request: ChatRequest) -> int:
     """Input tokens of a request, estimated."""
     tools = sum(
-        count_text(tool.description) + len(msgspec.json.encode(tool.schema or {})) // 4
+        count_text(tool.description) + len(serialised(tool.schema or {})) // 4
         for tool in request.tools
     )
     return tools + sum(_count_message(message) for message in request.messages)

@@ -224,11 +224,11 @@ async def _count(exchange: Exchange, worker: Worker) -> bool:
     """Whether the request was this worker's to settle. A caller who leaves meanwhile does not
     interrupt it."""
     try:
-        levels = await finish(worker.admission.settle(exchange))
+        settling = worker.admission.settle(exchange, worker.store)
+        return await (finish(settling) if worker.admission.counters.keeps_entries else settling)
     except CountersAway as error:
         log.warning("a request is counted later", record_id=exchange.record_id, error=str(error))
         return True
-    return levels is not None
 
 
 def _failed(exchange: Exchange, error: GatewayError) -> bytes:

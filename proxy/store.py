@@ -32,7 +32,6 @@ from billing import journal, ledger
 from billing.budgets import Period, Purse
 from billing.counters.asks import GATEWAY_TAG, Counters, CountersAway, tenant_tag
 from billing.limits import Limit
-from billing.partitions import ensure_partitions
 from billing.plans import Terms
 from billing.rebuild import adjusted_lately, settled_in, used_lately
 from billing.records import AttemptRow, Entry, Record
@@ -40,6 +39,7 @@ from billing.scopes import Scope
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
 from billing.usage import Summary, summarise
 from proxy.errors import StoreUnavailable
+from proxy.recovery import Recovery
 from routing.models import GatewaySettings
 from routing.snapshots import RoutingSnapshot, read_routing
 from tenants import revisions
@@ -62,7 +62,7 @@ WAITING_RECORDS = 50_000
 """Records held in memory while the database is away; more wait in the journal alone."""
 
 RETRY_SECONDS = 1.0
-RECOVER_SECONDS = 30.0
+RECOVER_SECONDS = 3.0
 
 T = TypeVar("T")
 Waiting = tuple[journal.Segment, Entry]
@@ -139,7 +139,7 @@ def _close_connection() -> None:
 class Store:
     """One per worker. `start` and `stop` belong to the ASGI lifespan."""
 
-    def __init__(self, *, spool: Path, counters: Counters | None = None) -> None:
+    def __init__(self, *, spool: Path, counters: Counters) -> None:
         self._spool = spool
         self.counters = counters
         self._snapshot: Snapshot | None = None
@@ -156,6 +156,7 @@ class Store:
         self._failing = False
         self._stopping = asyncio.Event()
         self._alerts = AlertThread()
+        self._recovery = Recovery(spool, counters, lambda call: self._in_thread("write", call))
         self.problem = "the first snapshot is being read"
         """What is wrong with the database now; empty when nothing is."""
 
@@ -168,8 +169,8 @@ class Store:
 
     @property
     def is_ready(self) -> bool:
-        """Once a snapshot has been read, the last good one serves."""
-        return self._snapshot is not None
+        """Once a snapshot has been read and the counters have answered; that snapshot serves on."""
+        return self._snapshot is not None and not self.counters.problem
 
     @property
     def waiting(self) -> int:
@@ -179,7 +180,7 @@ class Store:
     def state(self) -> dict[str, Any]:
         """For operators: what is wrong, what is loaded, what waits."""
         revisions = dict(self._snapshot.revisions) if self._snapshot else {}
-        reasons = [self.problem] if self.problem else []
+        reasons = [reason for reason in (self.problem, self.counters.problem) if reason]
         return {"reasons": reasons, "revisions": revisions, "records_waiting": self.waiting}
 
     # ---- life
@@ -187,6 +188,7 @@ class Store:
     async def start(self) -> None:
         """Opens the journal, writes what dead workers left, reads the first snapshot."""
         self._journal = journal.Journal(self._spool)
+        await self.counters.start()
         await self._look()
         await self._recover()
         self._tasks = [
@@ -201,6 +203,7 @@ class Store:
         # A batch on its way into the database is waited for, or its journal would stay behind.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush()
+        await self.counters.stop()
         await asyncio.to_thread(self._alerts.stop)
         if self._journal is not None:
             self._journal.close()
@@ -237,9 +240,7 @@ class Store:
     async def _hear_of_adjustments(self, last: Snapshot | None, new: Snapshot) -> None:
         """Whoever adjusted a budget made its counter say what it did not count: it is rebuilt."""
         name = revisions.ADJUSTMENTS
-        if self.counters is None or last is None:
-            return
-        if last.revisions.get(name) != new.revisions.get(name):
+        if last is not None and last.revisions.get(name) != new.revisions.get(name):
             await self.counters.forget(await self._in_thread("read", adjusted_lately))
 
     def _note(self, problem: str, detail: str) -> None:
@@ -392,8 +393,6 @@ class Store:
 
     async def _tell_committed(self, records: list[Record]) -> None:
         """The counters need not remember what the database tells from now on."""
-        if self.counters is None:
-            return
         try:
             await self.counters.committed(
                 {record.record_id for record in records},
@@ -410,17 +409,10 @@ class Store:
             del self._waiting[:over]
 
     async def _recover(self) -> None:
-        """Writes what dead workers left in the spool. Failing that, the next start will."""
-        now = datetime.datetime.now(tz=datetime.UTC)
-
-        def recover() -> int:
-            ensure_partitions(now.date())
-            return journal.recover(self._spool, lambda entries: ledger.write(entries, {}, now=now))
-
+        """What dead workers left. Failing that, the next turn will."""
         try:
-            found = await self._in_thread("write", recover)
-        except (DatabaseError, InterfaceError, OSError) as error:
-            log.error("journals of dead workers wait", error=str(error))
-            return
-        if found:
-            log.warning("recovered what a dead worker left", requests=found)
+            await self._recovery.run()
+        except (DatabaseError, InterfaceError, OSError, CountersAway) as error:
+            log.error("what dead workers left waits", error=str(error))
+        except Exception:
+            log.exception("what dead workers left cannot be read")

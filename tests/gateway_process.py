@@ -137,6 +137,7 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
         *,
         configuration: Mapping[str, Any] | None = None,
         through: Callable[[str], str] = lambda url: url,
+        workers: int = 1,
         **environment: str,
     ) -> None:
         """`through` may put something between the server and its database: it gets the URL of the
@@ -146,6 +147,7 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
         self.port = 0
         self._configuration = configuration
         self._through = through
+        self._workers = workers
         self._extra = environment
         self._stack = ExitStack()
         self._server: subprocess.Popen[bytes] | None = None
@@ -190,7 +192,10 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
         url = self._through(self.environment["DATABASE_URL"])
         with self.log_file.open("ab") as log:
             self._server = subprocess.Popen(
-                [sys.executable, "manage.py", "serve", "--port", str(self.port)],
+                [
+                    *(sys.executable, "manage.py", "serve"),
+                    *("--port", str(self.port), "--workers", str(self._workers)),
+                ],
                 cwd=ROOT,
                 env={**self.environment, "DATABASE_URL": url},
                 stdin=subprocess.DEVNULL,

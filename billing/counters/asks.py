@@ -14,7 +14,7 @@ from the records and from the holds that the records do not tell of yet.
 """
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -113,6 +113,20 @@ class Hold:
     entry: bytes = b""
 
 
+SettleOrphan = Callable[[bytes, Sequence[Taken]], tuple[Sequence[int], bytes]]
+"""From the entry of an orphan and what it took: what to count as used of each, and the entry to
+write to the database."""
+
+
+class Orphan(NamedTuple):
+    """A settled hold whose worker cannot write its record. Once the database has the entry, say so:
+    `committed([record_id], tags)`."""
+
+    record_id: str
+    tags: list[str]
+    entry: bytes
+
+
 class State(NamedTuple):
     """A counter as it stands, for people. For a bucket `used` is what is missing from it."""
 
@@ -129,6 +143,19 @@ class Counters(Protocol):
 
     keeps_entries: bool
     """Whether it wants each hold's `entry`, because it outlives its worker."""
+
+    @property
+    def problem(self) -> str:
+        """What keeps it from counting now; empty when nothing does."""
+
+    async def start(self) -> None:
+        """Does not fail when the store is away: it may come back."""
+
+    async def stop(self) -> None: ...
+
+    def sweep(self, settle: SettleOrphan) -> AsyncIterator[Sequence[Orphan]]:
+        """Settles what dead workers have held; yields what is to be written to the database, and
+        then to be `committed`. Yields nothing while another worker is at it."""
 
     async def admit(self, hold: Hold) -> Answer:
         """Takes everything that `hold.asks` wants, or nothing."""

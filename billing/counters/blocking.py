@@ -8,7 +8,7 @@ from typing import Any, Self
 import redis
 from redis.exceptions import NoScriptError, RedisError
 
-from billing.counters.asks import GATEWAY_TAG, Ask, CountersAway, State
+from billing.counters.asks import GATEWAY_TAG, Ask, CountersAway, Orphan, SettleOrphan, State
 from billing.counters.epochs import new_mark
 from billing.counters.leases import SECONDS_OF_A_LEASE
 from billing.counters.nodes import TAGS
@@ -16,7 +16,7 @@ from billing.counters.parts import OTHER_EPOCH
 from billing.counters.payloads import epoch_key, held_key, home_of, is_live, pack, spelled
 from billing.counters.rebuilding import by_tag, places_by_tag, states_of
 from billing.counters.scripts import load
-from billing.counters.sweeping import LOCK_MS, Command, Orphan, SettleOrphan, sweep_tag
+from billing.counters.sweeping import LOCK_MS, Command, sweep_tag
 
 SECONDS = 5.0
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Generator
 from typing import Any
 
-from billing.counters.asks import GATEWAY_TAG, CountersAway
+from billing.counters.asks import GATEWAY_TAG, CountersAway, Orphan, SettleOrphan
 from billing.counters.nodes import TAGS, Nodes
-from billing.counters.sweeping import LOCK_MS, Command, Orphan, SettleOrphan, sweep_tag
+from billing.counters.sweeping import LOCK_MS, Command, sweep_tag
 from billing.counters.tally import Tally
 
 SECONDS_OF_A_LEASE = 10.0

@@ -1,7 +1,7 @@
 """Counters of one process. Nothing here waits, so every call is atomic on the event loop."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from billing.counters.asks import (
     BUCKET,
@@ -13,7 +13,9 @@ from billing.counters.asks import (
     Ask,
     Cold,
     Hold,
+    Orphan,
     Refused,
+    SettleOrphan,
     Short,
     State,
     Taken,
@@ -65,6 +67,22 @@ class MemoryCounters:
         self._changed: dict[str, list[Taken]] = {}
         """What changes have settled of holds that are open still."""
         self._tidied = self._began
+
+    @property
+    def problem(self) -> str:
+        return ""
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def sweep(self, settle: SettleOrphan) -> AsyncIterator[Sequence[Orphan]]:
+        """Whoever held something here died with it: the journals tell of that."""
+        nobody: Sequence[Sequence[Orphan]] = ()
+        for orphans in nobody:
+            yield orphans
 
     # ---- admitting
 

@@ -11,7 +11,17 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from billing.counters.apart import Apart
-from billing.counters.asks import PURSE, Admitted, Answer, Ask, CountersAway, Hold, State
+from billing.counters.asks import (
+    PURSE,
+    Admitted,
+    Answer,
+    Ask,
+    CountersAway,
+    Hold,
+    Orphan,
+    SettleOrphan,
+    State,
+)
 from billing.counters.deliveries import Deliveries
 from billing.counters.epochs import REGISTER_MS, Epochs
 from billing.counters.holds import Holds, Own
@@ -30,7 +40,6 @@ from billing.counters.parts import (
 from billing.counters.payloads import EPOCH_DIGITS, SETTLED, used_of
 from billing.counters.rebuilding import Rebuilding
 from billing.counters.scripts import Scripts, load
-from billing.counters.sweeping import Orphan, SettleOrphan
 from billing.counters.tally import Tally
 from billing.counters.together import Together
 
@@ -67,6 +76,10 @@ class RedisCounters(Rebuilding):
         self._apart = Apart(epochs, holds, self.deliveries)
         self._leases = Leases(self._nodes, self.worker, lease, tally)
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def problem(self) -> str:
+        return "" if self._leases.has_one else "Redis has not answered yet"
 
     async def start(self) -> None:
         """Does not fail when Redis is away: it may come back."""

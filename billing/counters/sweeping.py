@@ -6,10 +6,10 @@ gateway sweeps without blocking, and a command without an event loop.
 """
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
-from billing.counters.asks import GATEWAY_TAG, SLOTS, Taken, tag_of
+from billing.counters.asks import GATEWAY_TAG, SLOTS, Orphan, SettleOrphan, Taken, tag_of
 from billing.counters.parts import ADMITTED
 from billing.counters.payloads import (
     EPOCH_DIGITS,
@@ -30,10 +30,6 @@ log = logging.getLogger(__name__)
 
 LOCK_MS = 60_000
 
-SettleOrphan = Callable[[bytes, Sequence[Taken]], tuple[Sequence[int], bytes]]
-"""From the entry of an orphan and what it took: what to count as used of each, and the entry to
-write to the database."""
-
 
 class Script(NamedTuple):
     """To call a script, on the held hashes of tags."""
@@ -51,15 +47,6 @@ class Command(NamedTuple):
 
 
 Steps = Generator[Script | Command, Any, "list[Orphan]"]
-
-
-class Orphan(NamedTuple):
-    """A settled hold whose worker cannot write its record. Once the database has the entry, say so:
-    `committed([record_id], tags)`."""
-
-    record_id: str
-    tags: list[str]
-    entry: bytes
 
 
 class _Found(NamedTuple):

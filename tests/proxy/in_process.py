@@ -89,6 +89,9 @@ class Memory:
     def enqueue(self, segment: object, entry: Entry) -> None:
         self.settled.append(entry)
 
+    def raise_alert(self, event: object) -> None:
+        pass
+
     async def used(self, *_: object, **__: object) -> int:
         return 0
 
