@@ -9,6 +9,7 @@ import orjson
 import structlog
 from django.conf import settings
 
+from billing import counters as registry
 from billing.counters.memory import MemoryCounters
 from proxy import metrics, pipeline, reads
 from proxy.admit import Admission
@@ -44,7 +45,7 @@ class Proxy:
     def __init__(self) -> None:
         self._started = False
         self._starting = asyncio.Lock()
-        counters = MemoryCounters()
+        counters = registry.running = MemoryCounters()
         self.worker = Worker(
             store=Store(spool=settings.SPOOL_DIR, counters=counters),
             upstreams=Upstreams(),
