@@ -9,7 +9,15 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html_join
 
-from billing.models import Attempt, Price, PriceBook, PriceVersion, RefusalCount, UsageRecord
+from billing.models import (
+    Attempt,
+    BudgetAdjustment,
+    Price,
+    PriceBook,
+    PriceVersion,
+    RefusalCount,
+    UsageRecord,
+)
 from gateway_project.admin import (
     ConfiguredAdmin,
     ConfiguredForm,
@@ -191,3 +199,23 @@ class RefusalCountAdmin(RecordsAdmin):
     list_filter = ("hour",)
     search_fields = ("tenant", "key_id", "code")
     search_help_text = "A tenant, a key id or a code, whole."
+
+
+@admin.register(BudgetAdjustment)
+class BudgetAdjustmentAdmin(RecordsAdmin):
+    """They are made on the page of limits and budgets, see admin_adjust.py."""
+
+    list_display = ("created_at", "owner", "counter", "adjusted", "reason", "by")
+    list_filter = ("created_at",)
+    search_fields = ("tenant", "counter", "by")
+    search_help_text = "A tenant, a counter or who did it, whole."
+
+    @admin.display(description="tenant")
+    def owner(self, adjustment: BudgetAdjustment) -> str:
+        return adjustment.tenant or "(gateway)"
+
+    @admin.display(description="amount")
+    def adjusted(self, adjustment: BudgetAdjustment) -> str:
+        unit = adjustment.counter.split("|")[2:3]
+        is_tokens = unit == ["tokens"]
+        return f"{adjustment.amount} tokens" if is_tokens else from_nano(adjustment.amount)

@@ -1,11 +1,15 @@
 """Requests whose worker died: settled by what was known of them, so that counters and records agree
 to the last nano-unit."""
 
-from collections.abc import Callable, Mapping, Sequence
+import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
+from billing import journal, ledger
 from billing.counters.asks import BUCKET, SLOTS, Taken
+from billing.partitions import ensure_partitions
 from billing.records import Entry, Record
 
 _decode = msgspec.json.Decoder(Entry).decode
@@ -48,3 +52,21 @@ def settler(
 def entry_of(line: bytes) -> Entry:
     """A line of a journal, or of what the counters keep of it."""
     return _decode(line)
+
+
+def recover_journals(
+    spool: Path, held: Collection[str], *, now: datetime.datetime
+) -> tuple[int, dict[str, Entry]]:
+    """Writes what journals of the dead tell. One of whose requests is held still stays until that
+    was swept. Returns how many requests were written, and the final entries that stay."""
+    waiting: dict[str, Entry] = {}
+
+    def write(entries: list[Entry]) -> bool:
+        if any(entry.record.record_id in held for entry in entries):
+            waiting.update((e.record.record_id, e) for e in entries if e.settled)
+            return False
+        ledger.write(entries, {}, now=now)
+        return True
+
+    ensure_partitions(now.date())
+    return journal.recover(spool, write), waiting

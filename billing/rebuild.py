@@ -1,6 +1,6 @@
 """What the usage records say that a counter should hold: for counters that are cold."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import Count, F, QuerySet, Sum
@@ -37,28 +37,62 @@ def _records(scope: Scope, apart_from: Collection[str]) -> QuerySet[UsageRecord]
     return records.exclude(record_id__in=list(apart_from)) if apart_from else records
 
 
+def _within(records: QuerySet[UsageRecord], period: Period) -> QuerySet[UsageRecord]:
+    if not period.end:
+        return records
+    return records.filter(
+        started_at__gte=datetime.fromtimestamp(period.start, UTC),
+        started_at__lt=datetime.fromtimestamp(period.end, UTC),
+    )
+
+
+def _amount(rule: Limit | Purse) -> Sum | Count:
+    """What its records add up to, in its unit."""
+    if rule.unit == "tokens":
+        return Sum(_TOKENS)
+    return Count("*") if isinstance(rule, Limit) else Sum(F(rule.unit))
+
+
 def settled_in(
     purse: Purse, scope: Scope, period: Period, *, key: str, apart_from: Collection[str]
 ) -> int:
     """What a purse has settled in a period, in its unit, adjustments included."""
-    records = _records(scope, apart_from)
-    if period.end:
-        records = records.filter(
-            started_at__gte=datetime.fromtimestamp(period.start, UTC),
-            started_at__lt=datetime.fromtimestamp(period.end, UTC),
-        )
-    amount = _TOKENS if purse.unit == "tokens" else F(purse.unit)
-    settled = records.aggregate(total=Sum(amount))["total"] or 0
-    adjusted = BudgetAdjustment.objects.filter(counter=key).aggregate(total=Sum("amount"))
-    return int(settled) + int(adjusted["total"] or 0)
+    records = _within(_records(scope, apart_from), period)
+    settled = records.aggregate(total=_amount(purse))["total"] or 0
+    return int(settled) + adjusted([key]).get(key, 0)
+
+
+def adjusted(keys: Collection[str]) -> Mapping[str, int]:
+    """What adjustments add to purses, by their keys; those without any are absent."""
+    rows = BudgetAdjustment.objects.filter(counter__in=keys).order_by()
+    return dict(rows.values_list("counter").annotate(total=Sum("amount")))
 
 
 def used_lately(limit: Limit, scope: Scope, *, apart_from: Collection[str]) -> int:
     """What a limit's last window used up, in its unit."""
     since = timezone.now() - timedelta(milliseconds=limit.window)
     records = _records(scope, apart_from).filter(started_at__gte=since)
-    amount = Sum(_TOKENS) if limit.unit == "tokens" else Count("*")
-    return int(records.aggregate(total=amount)["total"] or 0)
+    return int(records.aggregate(total=_amount(limit))["total"] or 0)
+
+
+def used_by_users(
+    rule: Limit | Purse,
+    period: Period,
+    *,
+    most: int,
+    user: str | None = None,
+    keys: Collection[str] | None = None,
+) -> Mapping[tuple[str, str], int]:
+    """Who used most of a rule that each user has: (tenant, user), and what their records in a
+    period add up to, in its unit. Of `user` alone, or with these keys alone, by their ids."""
+    records = _within(_records(rule.scope, ()), period)
+    if user is not None:
+        records = records.filter(user=user)
+    if keys is not None:
+        records = records.filter(key_id__in=keys)
+    ranked = records.values_list("tenant", "user").annotate(total=_amount(rule))
+    rows = ranked.order_by(F("total").desc(nulls_last=True), "tenant", "user")[:most]
+    return {(tenant, user): int(total or 0) for tenant, user, total in rows}
 
 
 def adjusted_lately() -> Collection[str]:

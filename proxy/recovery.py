@@ -15,8 +15,7 @@ import structlog
 from billing import journal, ledger
 from billing.counters.asks import Counters, Orphan
 from billing.counters.nodes import TAGS
-from billing.orphans import entry_of, settler
-from billing.partitions import ensure_partitions
+from billing.orphans import entry_of, recover_journals, settler
 from billing.records import Entry
 
 log = structlog.get_logger("gateway.recovery")
@@ -40,22 +39,10 @@ class Recovery:
 
     async def _journals(self) -> None:
         held = await self._held()
-        waiting: dict[str, Entry] = {}
         now = datetime.datetime.now(tz=datetime.UTC)
-
-        def write(entries: list[Entry]) -> bool:
-            if any(entry.record.record_id in held for entry in entries):
-                waiting.update((e.record.record_id, e) for e in entries if e.settled)
-                return False
-            ledger.write(entries, {}, now=now)
-            return True
-
-        def recover() -> int:
-            ensure_partitions(now.date())
-            return journal.recover(self._spool, write)
-
-        found = await self._in_thread(recover)
-        self._journalled = waiting
+        found, self._journalled = await self._in_thread(
+            lambda: recover_journals(self._spool, held, now=now)
+        )
         if found:
             log.warning("recovered what a dead worker left", requests=found)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 
 from gateway_project.admin import (
@@ -80,6 +81,16 @@ class IssuerInline(ConfiguredInline):
     classes = ("collapse",)
 
 
+def _back_to_page(request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseRedirect | None:
+    """Where a button on a row's own page was pressed; None: to the list."""
+    row = rows.first()
+    if "from_page" not in request.POST or row is None:
+        return None
+    opts = row._meta
+    page = f"admin:{opts.app_label}_{opts.model_name}_change"
+    return HttpResponseRedirect(reverse(page, args=[row.pk]))
+
+
 @admin.register(Tenant)
 class TenantAdmin(ConfiguredAdmin):
     list_display = ("name", "display_name", "tier", "status", "price_book", "timezone")
@@ -105,6 +116,40 @@ class TenantAdmin(ConfiguredAdmin):
         ("Limits and budgets", {"fields": ("limits", "budgets")}),
         ("Privacy", {"fields": ("log_payloads",)}),
     )
+    actions = ("suspend", "resume")
+
+    def has_suspend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tenants.change_tenant")
+
+    @admin.action(description="Suspend selected tenants", permissions=["suspend"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Asks first: every key of a suspended tenant is refused within a second."""
+        if "confirmed" not in request.POST:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Suspend tenants",
+                "opts": self.opts,
+                "tenants": queryset,
+                "from_page": "from_page" in request.POST,
+            }
+            return TemplateResponse(request, "admin/tenants/tenant/suspend.html", context)
+        return self._set_status(request, queryset, Tenant.Status.SUSPENDED)
+
+    @admin.action(description="Resume selected tenants", permissions=["suspend"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return self._set_status(request, queryset, Tenant.Status.ACTIVE)
+
+    def _set_status(
+        self, request: HttpRequest, queryset: QuerySet[Any], status: Tenant.Status
+    ) -> HttpResponse | None:
+        """Saves each, so that the workers hear of it; those that have that status stay alone."""
+        for tenant in queryset.exclude(status=status):
+            tenant.status = status
+            tenant.save(update_fields=["status"])
+            said = "Suspended." if status == Tenant.Status.SUSPENDED else "Resumed."
+            self.log_change(request, tenant, said)
+            messages.success(request, f"{tenant}: {said}")
+        return _back_to_page(request, queryset)
 
 
 class KeyStateFilter(admin.SimpleListFilter):
@@ -152,7 +197,7 @@ class KeyAdmin(ReadOnlyAdmin):
         return request.user.has_perm("tenants.change_key")
 
     @admin.action(description="Revoke selected keys", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> TemplateResponse | None:
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Asks first: what a revoked key's holder calls with it fails within a second."""
         if "confirmed" not in request.POST:
             context = {
@@ -160,12 +205,25 @@ class KeyAdmin(ReadOnlyAdmin):
                 "title": "Revoke keys",
                 "opts": self.opts,
                 "keys": queryset.select_related("tenant"),
+                "from_page": "from_page" in request.POST,
             }
             return TemplateResponse(request, "admin/tenants/key/revoke.html", context)
         for key in queryset:
             self.log_change(request, revoke_key(key.key_id), "Revoked.")
         messages.success(request, f"{len(queryset)} keys are revoked.")
-        return None
+        return _back_to_page(request, queryset)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        key = Key.objects.filter(pk=object_id).first()
+        ended = key is None or state_of(key, timezone.now()) == "revoked"
+        shown = {"may_revoke": not ended and self.has_revoke_permission(request)}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | shown)
 
 
 @admin.register(SigningKey)

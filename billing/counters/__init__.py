@@ -6,7 +6,7 @@ from billing.counters.memory import MemoryCounters
 from billing.counters.redis import RedisCounters
 
 running: Counters | None = None
-"""The engine of this process, once it serves."""
+"""The engine of this process's worker, for `reading.py`; None where no worker runs."""
 
 
 def new_counters(redis_url: str | None) -> Counters:

@@ -56,6 +56,10 @@ class BlockingCounters(AbstractContextManager["BlockingCounters"]):
             if epoch is not None:
                 self._in_epoch("forget", tag, epoch, new_mark(), *mine)
 
+    def held(self, tag: str) -> list[str]:
+        """The record ids of a tag's holds."""
+        return [name.decode() for name in self._call("HKEYS", held_key(tag))]
+
     def committed(self, record_ids: Collection[str], tags: Collection[str]) -> None:
         """The database has these records, whose counters have these tags."""
         for record_id in record_ids:

@@ -49,6 +49,12 @@ class _Bucket:
         self.level = min(self.level, full)
         return self.level
 
+    def seen(self, ask: Ask, now: int) -> int:
+        """What is inside now, for who only looks: where two limits count in one bucket, the wider
+        one must not fill it."""
+        ticks = min(max(0, now // self.tick - self.at), 2 * self.scale)
+        return min(self.level + ask.amount * ticks, ask.most * self.scale)
+
 
 class MemoryCounters:
     """`clock` is in milliseconds and never goes back."""
@@ -239,10 +245,10 @@ class MemoryCounters:
             return State(purse[0], purse[1]) if purse else None
         if ask.kind == SLOTS:
             return State(self._slots.get(ask.key, 0), 0)
-        bucket = self._buckets.get(ask.key)
+        now, bucket = self._clock(), self._buckets.get(ask.key)
         if bucket is None:
-            return State(0, 0)
-        return State(ask.most - bucket.fill(ask, self._clock()) // bucket.scale, 0)
+            return None if now - self._began < ask.window else State(0, 0)
+        return State(ask.most - bucket.seen(ask, now) // bucket.scale, 0)
 
     def _tidy(self, now: int) -> None:
         """Forgets what is as if it had never been: buckets unused for two windows, ended periods
