@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-_OPENAI = ("requests", "tokens")
+_OPENAI = ("requests", "tokens", "project-tokens")
 _ANTHROPIC = ("requests", "tokens", "input-tokens", "output-tokens")
 
 PAIRS: tuple[tuple[bytes, bytes], ...] = (
