@@ -4,7 +4,7 @@ routes -> the first that holds -> its targets, by caller or strategy -> then the
        -> without those that have no credential, are too dear, are ill, or cannot take the input
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from routing.conditions import holds
@@ -17,7 +17,7 @@ from routing.snapshots import (
     RouteSnapshot,
 )
 from routing.sticky import in_sticky_order
-from routing.strategies import Means, in_order, in_weighted_order
+from routing.strategies import Means, in_order, in_weighted_order, no_price
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Target:
     credential: CredentialSnapshot | None
     is_fallback: bool = False
     others: tuple[CredentialSnapshot, ...] = ()
+    is_last_resort: bool = False
+    """Its credential was refused lately, and there is nothing else to try."""
 
     def with_next_credential(self, *, of_other_account: bool = True) -> "Target | None":
         """The same model with the next credential of its pool, by default of another account: those
@@ -67,11 +69,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known beside the request; `now` is in seconds since the epoch."""
+    """What is known beside the request. `now` is in seconds since the epoch; `worst` gives the most
+    that it can cost at a model in nano-units, None where nobody knows."""
 
     health: Health = field(default_factory=Health)
     now: float = 0.0
     means: Means = field(default_factory=Means)
+    worst: Callable[[ModelSnapshot], int | None] = no_price
 
 
 def _route(alias: AliasSnapshot, facts: Facts) -> RouteSnapshot | None:
@@ -147,7 +151,7 @@ def _unusable(model: ModelSnapshot, alias: AliasSnapshot, state: State) -> str:
     if model.provider.needs_credential and not model.provider.credentials:
         return "no_credential"
     if alias.max_cost_per_request is not None:
-        worst = state.means.price(model)
+        worst = state.worst(model)
         if worst is not None and worst > alias.max_cost_per_request:
             return "too_dear"
     return ""
@@ -156,6 +160,17 @@ def _unusable(model: ModelSnapshot, alias: AliasSnapshot, state: State) -> str:
 def _target(model: ModelSnapshot, state: State, is_fallback: bool) -> Target:
     pool = _pool(model, state)
     return Target(model, pool[0] if pool else None, is_fallback, tuple(pool[1:]))
+
+
+def _last_resort(model: ModelSnapshot, state: State, is_fallback: bool) -> list[Target]:
+    """The model with a credential that was refused, where that alone is in the way. A provider may
+    also refuse what one request says (403), and that must not shut out all others."""
+    provider, health, now = model.provider, state.health, state.now
+    if health.wait(model, now):
+        return []
+    pool = provider.credentials or (None,)
+    lost = [one for one in pool if health.is_only_refused(provider, one, now)]
+    return [Target(model, lost[0], is_fallback, is_last_resort=True)] if lost else []
 
 
 def choose(alias: AliasSnapshot, facts: Facts, state: State | None = None) -> Choice:
@@ -168,6 +183,7 @@ def choose(alias: AliasSnapshot, facts: Facts, state: State | None = None) -> Ch
     if route is None:
         return Choice(route=None, targets=())
     targets: list[Target] = []
+    refused: list[Target] = []
     out: list[PassedOver] = []
     waits: list[float] = []
     for model, is_fallback in _models(alias, route, facts, state.means):
@@ -176,8 +192,10 @@ def choose(alias: AliasSnapshot, facts: Facts, state: State | None = None) -> Ch
         elif wait := _wait(model, state):
             out.append(PassedOver(model, "ill"))
             waits.append(wait)
+            refused += _last_resort(model, state, is_fallback)
         else:
             targets.append(_target(model, state, is_fallback))
+    targets = targets or refused
     if len(targets) > 1:
         targets = _fitting(targets, facts, out)
     soonest = min(waits) if waits and not targets else None

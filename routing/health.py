@@ -117,17 +117,36 @@ class Health:
         circuit = self._circuits.get(of_account(provider, credential))
         return max(circuit.spent_until - now, 0.0) if circuit else 0.0
 
+    def is_only_refused(
+        self, provider: ProviderSnapshot, credential: CredentialSnapshot | None, now: float
+    ) -> bool:
+        """Whether the provider refused the credential, and nothing else is in its way."""
+        own, account = of_credential(provider, credential), of_account(provider, credential)
+        circuit = self._circuits.get(own)
+        if circuit is None or circuit.reason != "auth":
+            return False
+        return own == account or not self._wait(account, now)
+
     def begin(
-        self, model: ModelSnapshot, credential: CredentialSnapshot | None, now: float
+        self,
+        model: ModelSnapshot,
+        credential: CredentialSnapshot | None,
+        now: float,
+        *,
+        is_last_resort: bool = False,
     ) -> Permit | None:
-        """Leave to call now; None where somebody else was quicker to probe, or it just opened."""
+        """Leave to call now; None where somebody else was quicker to probe, or it just opened. As a
+        last resort a refused credential may go, and closes its circuit where it is answered."""
         if not self._circuits:
             return Permit(self, model, credential, ())
-        if self.wait(model, now) or self.credential_wait(model.provider, credential, now):
+        provider = model.provider
+        lost = is_last_resort and self.is_only_refused(provider, credential, now)
+        if self.wait(model, now) or (not lost and self.credential_wait(provider, credential, now)):
             return None
         subjects = subjects_of(model, credential)
         circuits = [self._circuits[name] for name in subjects if name in self._circuits]
-        return Permit(self, model, credential, tuple(c for c in circuits if c.begin(now)))
+        probes = [one for one in circuits if one.begin(now) or (lost and one.reason == "auth")]
+        return Permit(self, model, credential, tuple(probes))
 
     # ---- what is learned
 

@@ -33,7 +33,7 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class Call:
+class InFlight:
     """One call of one target, from `begin` to `end`."""
 
     _seen: _Seen
@@ -65,13 +65,13 @@ class Load:
     _targets: dict[Key, _Seen] = field(default_factory=dict)
     _turns: dict[Key, int] = field(default_factory=dict)
 
-    def begin(self, target: Key, now: float) -> Call:
+    def begin(self, target: Key, now: float) -> InFlight:
         seen = self._targets.get(target)
         if seen is None:
             seen = self._targets[target] = _Seen(at=now)
             self._keep_in_bounds()
         seen.in_flight += 1
-        return Call(seen, now)
+        return InFlight(seen, now)
 
     def in_flight(self, target: Key) -> int:
         seen = self._targets.get(target)

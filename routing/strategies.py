@@ -21,24 +21,20 @@ W = TypeVar("W", bound=Weighted)
 Targets = Sequence[RouteTargetSnapshot]
 
 
-def _no_price(model: ModelSnapshot) -> int | None:
+def no_price(model: ModelSnapshot) -> int | None:
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a strategy goes by. `now` is on the clock of `load`; `price` gives what a request may
-    cost at a model in nano-units, None where nobody knows."""
+    """What a strategy goes by. `load` knows models by their identity, and `now` is on its clock;
+    `price` gives what a request is likely to cost at a model in nano-units, None where nobody
+    knows."""
 
     draw: Callable[[], float] = random.random
     load: Load = field(default_factory=Load)
     now: float = 0.0
-    price: Callable[[ModelSnapshot], int | None] = _no_price
-
-
-def key_of(model: ModelSnapshot) -> Key:
-    """A target's name in Load."""
-    return (model.tenant, model.name)
+    price: Callable[[ModelSnapshot], int | None] = no_price
 
 
 def in_weighted_order(targets: Sequence[W], draw: Callable[[], float]) -> list[W]:
@@ -73,7 +69,7 @@ def _least_busy(targets: Targets, means: Means, route: Key) -> Targets:
     """Fewest calls in flight for its weight; a draw decides between equals."""
     return sorted(
         targets,
-        key=lambda one: (means.load.in_flight(key_of(one.model)) / one.weight, means.draw()),
+        key=lambda one: (means.load.in_flight(one.model.identity) / one.weight, means.draw()),
     )
 
 
@@ -82,7 +78,7 @@ def _quickest(targets: Targets, means: Means, route: Key) -> Targets:
     of all would get everything at once. The rest follow, quickest first."""
 
     def score(one: RouteTargetSnapshot) -> float:
-        key = key_of(one.model)
+        key = one.model.identity
         return means.load.latency(key, means.now) * (means.load.in_flight(key) + 1)
 
     ranked = sorted(targets, key=lambda one: (score(one), means.draw()))

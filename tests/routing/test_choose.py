@@ -319,6 +319,21 @@ def test_a_provider_without_credentials_can_be_ill_too() -> None:
     assert _choose(an_alias(a_route((model, 1))), health).retry_after == 30.0
 
 
+def test_a_refused_credential_is_asked_only_where_nothing_else_is_left() -> None:
+    a, b, health = usable("a"), usable("b"), Health()
+    alias = an_alias(a_route((a, 1)), fallbacks=(b,))
+    _fail(health, a, "auth")
+    assert [target.model.name for target in _choose(alias, health).targets] == ["b"]
+    _fail(health, b, "overloaded")
+    [target] = _choose(alias, health).targets
+    assert (target.model.name, target.is_last_resort) == ("a", True)
+    assert health.begin(a, target.credential, 0.0) is None
+    permit = health.begin(a, target.credential, 0.0, is_last_resort=True)
+    assert permit is not None
+    permit.succeeded(1.0)
+    assert [target.is_last_resort for target in _choose(alias, health).targets] == [False]
+
+
 def test_after_a_credential_comes_the_next_of_another_account() -> None:
     pool = [
         a_credential("main", 9, account="org-1"),
@@ -379,8 +394,8 @@ PRICES = {"cheap": 100, "dear": 900, "dearest": 1_000}
 
 
 def _priced(alias: AliasSnapshot, health: Health | None = None) -> Choice:
-    means = Means(price=lambda model: PRICES.get(model.name))
-    return choose(alias, ANYBODY, State(health or Health(), 0.0, means))
+    state = State(health or Health(), worst=lambda model: PRICES.get(model.name))
+    return choose(alias, ANYBODY, state)
 
 
 def test_what_may_cost_too_much_is_left_out() -> None:

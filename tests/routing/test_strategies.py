@@ -12,7 +12,7 @@ from routing.config.schema_aliases import Route
 from routing.load import Load
 from routing.models import STRATEGIES as NAMES
 from routing.snapshots import ModelSnapshot, RouteTargetSnapshot
-from routing.strategies import STRATEGIES, Means, in_order, key_of
+from routing.strategies import STRATEGIES, Means, in_order
 from tests.routing.snapshots_by_hand import usable
 
 ROUTE = ("", "pro", "0")
@@ -29,7 +29,7 @@ def _order(strategy: str, means: Means | None = None, **weights: int) -> str:
 
 
 def _slow(load: Load, name: str, seconds: float) -> None:
-    load.begin(key_of(MODELS[name]), 0.0).first_token(seconds)
+    load.begin(MODELS[name].identity, 0.0).first_token(seconds)
 
 
 def test_every_strategy_that_can_be_configured_is_there() -> None:
@@ -69,14 +69,14 @@ def test_round_robin_gives_each_its_turn() -> None:
 def test_the_least_busy_has_the_fewest_calls_in_flight() -> None:
     load = Load()
     for name in "aab":
-        load.begin(key_of(MODELS[name]), 0.0)
+        load.begin(MODELS[name].identity, 0.0)
     assert _order("least_busy", Means(load=load), a=1, b=1, c=1) == "cba"
 
 
 def test_a_target_of_twice_the_weight_is_as_busy_with_twice_the_calls() -> None:
     load = Load()
     for name in "aaab":
-        load.begin(key_of(MODELS[name]), 0.0)
+        load.begin(MODELS[name].identity, 0.0)
     assert _order("least_busy", Means(load=load), a=4, b=1) == "ab"
 
 
@@ -98,7 +98,7 @@ def test_latency_counts_waiting_behind_others_as_time() -> None:
     _slow(load, "a", 0.5)
     _slow(load, "b", 1.0)
     for _ in range(5):
-        load.begin(key_of(MODELS["a"]), 1.0)
+        load.begin(MODELS["a"].identity, 1.0)
     assert _order("latency", Means(load=load, now=1.0), a=1, b=1) == "ba"
 
 
