@@ -15,6 +15,9 @@ from routing.retries import RetryPolicy, covers, policy_of, wait_before_retry
 
 ONE_MOMENT = 1.0
 """Seconds to wait for the same target where another one could be asked at once."""
+MARGIN = 0.005
+"""Seconds: two clocks may disagree on when a cool-down is over."""
+
 _OF_THE_CREDENTIAL = frozenset({"rate_limit", "auth"})
 
 
@@ -115,7 +118,7 @@ class Itinerary:
         if not self.standing.budgets.of(provider.tenant, provider.name).spend(now):
             return None
         self.retries += 1
-        return Step(target, "retry", wait)
+        return Step(target, "retry", wait + MARGIN if out else wait)
 
     def _policy(self, target: Target) -> RetryPolicy:
         alias = self.exchange.alias
