@@ -1,5 +1,6 @@
 """Caller + alias + facts -> ordered targets, each with a price. Pure part: routing/choose.py."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from billing.snapshots import COST_BOOK, PricedModel
@@ -71,7 +72,9 @@ def _is_spoken(model: ModelSnapshot) -> bool:
     return model.provider.dialect in OUTBOUND or model.provider.dialect == "demo"
 
 
-def choose_targets(exchange: Exchange, standing: Standing) -> None:
+def choose_targets(
+    exchange: Exchange, standing: Standing, budget_used: Callable[[Exchange], float | None]
+) -> None:
     """Fills `choice` and `rates`. Raises NoTargetAvailable, PriceUnknown or InvalidRequest.
 
     A target without a price is passed over, unless the tenant lets its records wait for one.
@@ -80,7 +83,7 @@ def choose_targets(exchange: Exchange, standing: Standing) -> None:
     assert caller is not None and alias is not None
     prices = Prices(exchange, lambda model: _rates(exchange, model))
     state = standing.now(price=prices.expected, worst=prices.worst)
-    choice = choose(alias, facts_of(exchange), state)
+    choice = choose(alias, facts_of(exchange, budget_used), state)
     spoken = [target for target in choice.targets if _is_spoken(target.model)]
     if not spoken:
         raise _nobody(alias, choice)

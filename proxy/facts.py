@@ -1,6 +1,6 @@
 """What routes can ask about a request; found out when one asks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from proxy import meter
@@ -15,8 +15,8 @@ _KINDS: dict[type[Part], str] = {Image: "images", Audio: "audio", Document: "doc
 _LITTLE_EFFORT = frozenset({"", "none", "minimal", "low"})
 
 
-def facts_of(exchange: Exchange) -> Facts:
-    """The facts of a request whose head and body have been read."""
+def facts_of(exchange: Exchange, budget_used: Callable[[Exchange], float | None]) -> Facts:
+    """The facts of a request whose head and body have been read, and whose alias is known."""
     caller = exchange.caller
     assert caller is not None
     is_chat = exchange.endpoint.kind != "embeddings"
@@ -34,6 +34,7 @@ def facts_of(exchange: Exchange) -> Facts:
         count_tokens=partial(_count_tokens, exchange),
         look_inside=partial(_look_inside, exchange),
         judge=partial(_judge, exchange),
+        weigh_budget=partial(budget_used, exchange),
     )
 
 

@@ -96,6 +96,9 @@ def _document(upstream: FakeUpstream) -> dict[str, Any]:
                     _targets("a", when={"complexity": "simple"}),
                 ]
             },
+            "thrifty": {
+                "routes": [_targets("a", when={"budget_used": {"min": "50%"}}), _targets("b")]
+            },
             "sides": {"routes": [_targets("a", "b", sticky="user")]},
             "in-turn": {"routes": [_targets("a", "b", strategy="round_robin")]},
             "cheapest": {"routes": [_targets("dear", "cheap", strategy="cost")]},
@@ -129,7 +132,13 @@ def _document(upstream: FakeUpstream) -> dict[str, Any]:
                 )
             },
         },
-        "tenants": {"acme": {"price_book": "standard"}},
+        "tenants": {
+            "acme": {"price_book": "standard"},
+            "thrifty": {
+                "price_book": "standard",
+                "budgets": [{"amount": "0.0001", "period": "month", "hard": False}],
+            },
+        },
     }
 
 
@@ -209,6 +218,14 @@ def test_the_first_route_that_holds_decides(
     assert _model_of(caller.post("/chat/sorted", json=body, headers=headers)) == model
 
 
+def test_a_route_can_wait_for_a_budget_to_be_used(
+    routed: GatewayProcess, upstream: FakeUpstream
+) -> None:
+    with calling(routed, routed.issue_key("thrifty")) as caller:
+        models = [_model_of(caller.post("/chat/thrifty", json=ask())) for _ in range(4)]
+    assert models == ["b", "b", "a", "a"]
+
+
 # ---- strategies
 
 
@@ -257,7 +274,7 @@ def test_the_least_busy_answers(
 def test_the_quickest_answers_once_it_is_known(
     caller: httpx.Client, upstream: FakeUpstream
 ) -> None:
-    upstream.at("late").always_answers(whole(completion(), after=0.5))
+    upstream.at("late").always_answers(whole(completion(), after=1.5))
     for _ in range(3):
         caller.post("/chat/quickest", json=ask())
     models = Counter(_model_of(caller.post("/chat/quickest", json=ask())) for _ in range(6))
