@@ -23,8 +23,8 @@ _OF_THE_CREDENTIAL = frozenset({"rate_limit", "auth"})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next attempt, and the seconds to wait before it; `moves` to another target than the one
-    that was admitted or asked last."""
+    """The next attempt, and the seconds to wait before it. What `moves` meets the limits of its
+    target anew: all but what was admitted, and a call that never reached the upstream."""
 
     target: Target
     role: str
@@ -93,7 +93,7 @@ class Itinerary:
         while following is not None:
             health, provider = self.standing.health, target.model.provider
             if not health.credential_wait(provider, following.credential, time.time()):
-                return Step(following, "retry")
+                return Step(following, "retry", moves=True)
             following = following.with_next_credential()
         return None
 
@@ -118,7 +118,7 @@ class Itinerary:
         if not self.standing.budgets.of(provider.tenant, provider.name).spend(now):
             return None
         self.retries += 1
-        return Step(target, "retry", wait + MARGIN if out else wait)
+        return Step(target, "retry", wait + MARGIN if out else wait, moves=True)
 
     def _policy(self, target: Target) -> RetryPolicy:
         alias = self.exchange.alias
