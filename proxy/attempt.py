@@ -72,7 +72,7 @@ async def _try(
         attempt.error_kind = "cancelled"
         raise
     finally:
-        call.end(exchange)
+        call.end(exchange, worker.store)
         attempt.latency_us = round((time.perf_counter() - started) * 1_000_000)
 
 

@@ -2,6 +2,7 @@
 they may still be retried."""
 
 import asyncio
+import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,14 +12,16 @@ import structlog
 from proxy import metrics
 from proxy.errors import UpstreamError
 from proxy.exchange import Exchange
+from proxy.store import Store
 from proxy.upstream import TOTAL_TIMEOUT, Answer
 from routing.choose import State, Target
-from routing.health import Health, Permit
+from routing.health import Health, Opened, Permit
 from routing.load import InFlight, Load
 from routing.rate_headers import exhausted_for
 from routing.retries import RetryBudgets
 from routing.snapshots import ModelSnapshot
 from routing.strategies import Means
+from tenants import events
 
 log = structlog.get_logger("gateway.standing")
 
@@ -34,6 +37,25 @@ def _is_callers(error: UpstreamError, exchange: Exchange) -> bool:
         return True
     deadline = exchange.deadline
     return deadline is not None and deadline <= asyncio.get_running_loop().time()
+
+
+def _alert(opened: Opened, exchange: Exchange, store: Store) -> None:
+    """Tells whose provider it is; of a provider or model of the gateway's also the tenant whose
+    request met it. Credentials are the owner's to know."""
+    assert exchange.caller is not None
+    kind, owner, *name = opened.subject
+    now = datetime.datetime.now(datetime.UTC)
+    told = {owner} if kind == "credential" else {owner, exchange.caller.tenant.name}
+    for tenant in told:
+        what = f" of the {kind} {name[-1]}" if tenant == owner and kind != "provider" else ""
+        event = events.provider_down(
+            tenant=tenant,
+            provider=opened.provider,
+            reason=f"{opened.reason}{what}",
+            since=now,
+            now=now,
+        )
+        store.raise_alert(event)
 
 
 @dataclass(slots=True)
@@ -61,13 +83,13 @@ class Call:
             wait = min(exhausted_for(exchange.answer.header, now) or 0.0, LONGEST_RESET) or None
         self._permit.failed(error.kind, now, retry_after=wait)
 
-    def end(self, exchange: Exchange) -> None:
+    def end(self, exchange: Exchange, store: Store) -> None:
         """However it ended."""
         self._load.end(time.perf_counter(), failed=self._failed)
         self._permit.abandoned()
         if exchange.answer is not None:
             self._standing.note_headers(self._target, exchange.answer)
-        self._standing.tell()
+        self._standing.tell(exchange, store)
 
 
 @dataclass(slots=True)
@@ -100,8 +122,8 @@ class Standing:
         if spent:
             self.health.note_spent(target.model.provider, target.credential, spent, now)
 
-    def tell(self) -> None:
-        """Logs and counts what has been taken out since the last call."""
+    def tell(self, exchange: Exchange, store: Store) -> None:
+        """Logs, counts and alerts of what was taken out by what this request met."""
         now = time.time()
         for opened in self.health.take_opened():
             kind, *name = opened.subject
@@ -113,3 +135,5 @@ class Standing:
                 reason=opened.reason,
                 seconds=round(opened.until - now, 3),
             )
+            if opened.is_down:
+                _alert(opened, exchange, store)

@@ -34,11 +34,12 @@ MOST_CHANGES = 1_000
 
 
 class Opened(NamedTuple):
-    """Something may not be asked any more; `until` in seconds since the epoch."""
+    """Something of a provider's may not be asked any more; `until` in seconds since the epoch."""
 
     subject: Subject
     reason: str
     until: float
+    provider: str
 
     @property
     def is_down(self) -> bool:
@@ -174,7 +175,7 @@ class Health:
         else:
             circuit.fail(now, breaker, kind)
         if circuit.state(now) == "open" and not was_open:
-            self._opened.append(Opened(subject, kind, circuit.until))
+            self._opened.append(Opened(subject, kind, circuit.until, model.provider.name))
 
     def note_spent(
         self,

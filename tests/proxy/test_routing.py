@@ -19,7 +19,7 @@ from tests.fake_upstream import (
     stream,
     whole,
 )
-from tests.gateway_process import GatewayProcess, IssuedKey
+from tests.gateway_process import GatewayProcess, IssuedKey, eventually
 from tests.proxy.configuration import books, provider
 from tests.proxy.conftest import ask, calling
 
@@ -352,6 +352,18 @@ def test_a_refused_secret_is_taken_out_of_the_pool_and_told(
     )
     assert "a credential is taken out" in routed.log_file.read_text()
     assert "sk-main" not in routed.log_file.read_text()
+    heard = eventually(lambda: _heard(routed, "locked") or None, within=5)
+    assert heard == {"": "auth of the credential main"}
+
+
+def _heard(routed: GatewayProcess, provider: str) -> dict[str, str]:
+    """The reasons why a provider is down, by who is told."""
+    alerts = routed.clerk.rows("tenants.Alert")
+    return {
+        row["tenant"]: row["data"]["reason"]
+        for row in alerts
+        if row["data"].get("provider") == provider
+    }
 
 
 def test_a_refused_secret_that_is_the_only_one_is_tried_all_the_same(
@@ -366,7 +378,7 @@ def test_a_refused_secret_that_is_the_only_one_is_tried_all_the_same(
 
 
 def test_a_model_that_fails_is_left_alone_and_found_well_again(
-    caller: httpx.Client, upstream: FakeUpstream
+    routed: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
 ) -> None:
     upstream.at("failing").answers(failing(500), failing(500))
     for _ in range(2):
@@ -377,6 +389,10 @@ def test_a_model_that_fails_is_left_alone_and_found_well_again(
     assert len(upstream.at_path("failing")) == 2
     time.sleep(1.05)
     assert caller.post("/chat/failing", json=ask()).status_code == 200
+    heard = eventually(
+        lambda: (len(told := _heard(routed, "failing")) > 1 and told) or None, within=5
+    )
+    assert heard == {"": "server_error of the model failing", "acme": "server_error"}
     assert caller.post("/chat/failing", json=ask()).status_code == 200
 
 

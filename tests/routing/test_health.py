@@ -202,6 +202,7 @@ def test_what_opens_is_told_once_and_says_whether_something_is_down() -> None:
         ("credential", "rate_limit", False),
     ]
     assert opened[0].subject == ("credential", "", "openai", "main")
+    assert opened[0].provider == "openai"
     assert health.take_opened() == []
 
 
