@@ -30,6 +30,7 @@ AUTH_SECONDS = 300.0
 NAMES_A_TIME = frozenset({"rate_limit", "overloaded", "server_error"})
 """Kinds whose `Retry-After` is taken at its word."""
 FORGET_SECONDS = 3_600.0
+MOST_CIRCUITS = 10_000
 MOST_CHANGES = 1_000
 
 
@@ -163,6 +164,8 @@ class Health:
         """Counts a failure for what it is a failure of. A failed probe opens at once."""
         breaker = model.provider.breaker
         subject = subject_of(kind, model, credential)
+        if len(self._circuits) > MOST_CIRCUITS:
+            self._forget(now)
         circuit = self._circuits.setdefault(subject, Circuit())
         was_open = circuit.state(now) == "open"
         if kind == "auth":

@@ -397,7 +397,7 @@ def test_a_model_that_fails_is_left_alone_and_found_well_again(
 
 
 def test_with_its_first_target_out_an_alias_asks_its_fallback_at_once(
-    caller: httpx.Client, upstream: FakeUpstream
+    routed: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
 ) -> None:
     upstream.at("failing-b").always_answers(failing(500))
     for _ in range(2):
@@ -405,6 +405,8 @@ def test_with_its_first_target_out_an_alias_asks_its_fallback_at_once(
         assert (_model_of(answer), answer.headers["x-gateway-attempts"]) == ("a", "2")
     answer = caller.post("/chat/broken-safe", json=ask())
     assert (_model_of(answer), answer.headers["x-gateway-attempts"]) == ("a", "1")
+    record = routed.wait_for_record(answer.headers["x-gateway-record-id"])
+    assert record["decision"]["passed_over"] == {"failing-b": "ill"}
 
 
 def test_callers_who_are_in_a_hurry_or_leave_take_nothing_out(
