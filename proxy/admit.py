@@ -28,7 +28,8 @@ from billing.counters.asks import (
 from billing.limits import Limit
 from billing.plans import Plan
 from proxy import metrics
-from proxy.claims import Claim, Plans, limit_claims, purse_claims, strictest, wanted
+from proxy.budget_shares import BudgetShares
+from proxy.claims import NOTHING, Claim, Plans, limit_claims, purse_claims, strictest, wanted
 from proxy.clamping import NoRoom, expose, hold_to, pass_over, room_for
 from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
@@ -54,6 +55,7 @@ class Admission:
         self._fails_open = fails_open
         self._plans = Plans()
         self._calendar = Calendar()
+        self._shares = BudgetShares()
         self._warming: dict[str, asyncio.Task[None]] = {}
         self._notices = Notices()
         self._lines: dict[tuple[str, str], Line] = {}
@@ -260,6 +262,7 @@ class Admission:
             self._tell_lines(exchange)
         if settled is None:
             return False
+        self._shares.note(exchange.claims, settled)
         self._notices.settled(exchange, settled, store)
         return True
 
@@ -270,6 +273,11 @@ class Admission:
             line = self._lines.get((provider.tenant, provider.name))
             if line is not None:
                 line.release()
+
+    def budget_used(self, exchange: Exchange) -> float | None:
+        """The share of the tightest budget that the request would meet, as last seen here."""
+        plan = self._plans.of_caller(exchange)
+        return self._shares.tightest(purse_claims(plan, exchange, self._calendar, NOTHING))
 
     async def release(self, exchange: Exchange) -> None:
         """Gives everything back, as if the request had not been."""

@@ -138,6 +138,7 @@ class Proxy:
             await reply.whole(200, head, metrics.exposition())
         else:
             body = {"status": "ok" if store.is_ready else "unready", **store.state()}
+            body["taken_out"] = self.worker.standing.health.state(time.time())
             head = [(b"content-type", b"application/json")]
             await reply.whole(200 if store.is_ready else 503, head, orjson.dumps(body))
 

@@ -8,24 +8,20 @@ import structlog
 
 from billing.records import AttemptRow
 from proxy.call import CALLS
-from proxy.errors import UpstreamError
+from proxy.errors import NoTargetAvailable, UpstreamError
 from proxy.exchange import Exchange
+from proxy.itinerary import Itinerary, Step
+from proxy.patience import Patience
 from proxy.reply import Reply
 from proxy.settle import moment
+from proxy.standing import Call
 from proxy.store import Store
-from proxy.upstream import Upstreams
 from proxy.worker import Worker
 from routing.choose import Target
 
 log = structlog.get_logger("gateway.attempt")
 
 _KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}")
-_ALSO_COVERS = {"overloaded": "server_error"}
-"""A provider that is overloaded answers 5xx: who falls back on `server_error` means it too."""
-
-
-def _falls_back(kind: str, on: frozenset[str]) -> bool:
-    return kind in on or _ALSO_COVERS.get(kind) in on
 
 
 def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
@@ -44,90 +40,102 @@ def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
 
 
 async def _try(
-    exchange: Exchange, target: Target, role: str, reply: Reply, upstreams: Upstreams
+    exchange: Exchange, step: Step, reply: Reply, worker: Worker, call: Call, slow: float | None
 ) -> bytes:
     """One call, with its attempt noted whatever becomes of it."""
-    started = time.perf_counter()
+    target, started = step.target, time.perf_counter()
     attempt = AttemptRow(
         record_id=exchange.record_id,
         ordinal=len(exchange.attempts) + 1,
         started_at=moment(time.time()),
-        role=role,
+        role=step.role,
         provider=target.model.provider.name,
         model=target.model.name,
         credential=target.credential.name if target.credential else "",
     )
     exchange.target = target
     exchange.attempts.append(attempt)
+    exchange.on_content = call.content
     try:
-        last = await CALLS[exchange.endpoint.kind](exchange, target, reply, upstreams)
+        async with Patience(exchange, slow):
+            last = await CALLS[exchange.endpoint.kind](exchange, target, reply, worker.upstreams)
+        call.content()
         attempt.status = 200
         return last
     except UpstreamError as error:
         _redacted(error, target)
         attempt.status, attempt.error_kind = error.upstream_status, error.kind
         attempt.error = error.message[:500]
+        call.failed(error, exchange)
         raise
     except asyncio.CancelledError:
         attempt.error_kind = "cancelled"
         raise
     finally:
+        call.end(exchange, worker.store)
         attempt.latency_us = round((time.perf_counter() - started) * 1_000_000)
 
 
 async def run(exchange: Exchange, reply: Reply, worker: Worker) -> bytes:
     """Everything but the last bytes is sent when this returns them.
 
-    Falls back to the next target on the kinds that the alias names, as long as nothing was sent.
-    Raises the last target's error.
+    After a failure the same model may be asked with another credential or once more, and then the
+    next target on the kinds that the alias names, as long as nothing was sent. Raises the last
+    target's error.
     """
-    choice, alias = exchange.choice, exchange.alias
-    assert choice is not None and alias is not None
     exchange.called = time.perf_counter()
     failure: UpstreamError | None = None
-    waiting = list(choice.targets)
-    while waiting:
-        target = waiting.pop(0)
-        role = _role(failure)
-        if failure is not None:
-            if role != "retry" and not await worker.admission.move(exchange, target, worker.store):
-                continue  # our own limit of that target is used up
-            await _start_over(exchange, target, worker.store)
+    way = Itinerary(exchange, worker.standing)
+    step = way.next_target("first")
+    while step is not None:
+        call = await _set_out(exchange, step, failure, worker)
+        if call is None:
+            step = way.fallback(failure) if failure else way.next_target("first")
+            continue
         try:
-            return await _try(exchange, target, role, reply, worker.upstreams)
+            return await _try(exchange, step, reply, worker, call, _patience(exchange, way))
         except UpstreamError as error:
             exchange.answered = time.perf_counter()
             _count_rate_limits(error, exchange)
-            if error.is_stale and role != "retry":
-                waiting.insert(0, target)
-            elif not _may_go_on(error, exchange, alias.fallback_on):
-                raise
-            log.info(
-                "an attempt failed",
-                request_id=exchange.request_id,
-                provider=target.model.provider.name,
-                model=target.model.name,
-                kind=error.kind,
-                status=error.upstream_status,
-            )
             failure = error
-    assert failure is not None
-    raise failure
+            _log(exchange, step.target, error)
+            step = way.after(step.target, error, step.role) or way.fallback(error)
+    raise failure or NoTargetAvailable("All targets have just been taken out.", retry_after=1)
 
 
-def _role(failure: UpstreamError | None) -> str:
-    """What the next attempt is, after that failure."""
-    if failure is None:
-        return "first"
-    return "retry" if failure.is_stale else "fallback"
+async def _set_out(
+    exchange: Exchange, step: Step, failure: UpstreamError | None, worker: Worker
+) -> Call | None:
+    """Leave for the next attempt, with our own limits and the target's health asked; None: not this
+    one. Waits where the step says so."""
+    if step.wait:
+        await asyncio.sleep(step.wait)
+    if step.moves and not await worker.admission.move(exchange, step.target, worker.store):
+        return None  # our own limit of that target is used up
+    call = worker.standing.begin(step.target)
+    if call is not None and (step.moves or failure is not None):
+        await _start_over(exchange, step.target, worker.store)
+    return call
 
 
-def _may_go_on(error: UpstreamError, exchange: Exchange, on: frozenset[str]) -> bool:
-    """Whether another target may be tried: nothing was sent, the alias falls back on this, and the
-    caller still waits."""
-    if exchange.head_sent or not _falls_back(error.kind, on):
-        return False
-    return exchange.deadline is None or exchange.deadline > asyncio.get_running_loop().time()
+def _patience(exchange: Exchange, way: Itinerary) -> float | None:
+    """Seconds that the target may be silent; only where another could answer instead."""
+    alias = exchange.alias
+    assert alias is not None
+    if alias.slow is None or not way.has_elsewhere or "slow" not in alias.fallback_on:
+        return None
+    return alias.slow.first_byte
+
+
+def _log(exchange: Exchange, target: Target, error: UpstreamError) -> None:
+    log.info(
+        "an attempt failed",
+        request_id=exchange.request_id,
+        provider=target.model.provider.name,
+        model=target.model.name,
+        kind=error.kind,
+        status=error.upstream_status,
+    )
 
 
 def _count_rate_limits(error: UpstreamError, exchange: Exchange) -> None:

@@ -1,17 +1,23 @@
 """Caller + alias + facts -> ordered targets, each with a price. Pure part: routing/choose.py."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from billing.snapshots import COST_BOOK, PricedModel
 from proxy.dialects import OUTBOUND
 from proxy.errors import (
     AliasNotAllowed,
     AliasNotFound,
+    GatewayError,
     InvalidRequest,
     NoTargetAvailable,
     PriceUnknown,
 )
 from proxy.exchange import Exchange, Rates
+from proxy.facts import facts_of
+from proxy.prices import Prices
+from proxy.standing import Standing
 from routing.choose import Choice, choose
-from routing.facts import Facts
 from routing.snapshots import AliasSnapshot, ModelSnapshot
 
 LISTED_ALIASES = 50
@@ -66,38 +72,46 @@ def _is_spoken(model: ModelSnapshot) -> bool:
     return model.provider.dialect in OUTBOUND or model.provider.dialect == "demo"
 
 
-def choose_targets(exchange: Exchange) -> None:
-    """Fills `choice` and `rates`. Raises NoTargetAvailable or PriceUnknown.
+def choose_targets(
+    exchange: Exchange, standing: Standing, budget_used: Callable[[Exchange], float | None]
+) -> None:
+    """Fills `choice` and `rates`. Raises NoTargetAvailable, PriceUnknown or InvalidRequest.
 
     A target without a price is passed over, unless the tenant lets its records wait for one.
     """
     caller, alias = exchange.caller, exchange.alias
     assert caller is not None and alias is not None
-    choice = choose(
-        alias,
-        Facts(
-            tenant=caller.tenant.name,
-            tier=caller.tier,
-            project=exchange.project,
-            user=exchange.user,
-            scopes=caller.scopes,
-            labels=exchange.labels,
-        ),
-    )
-    if choice.route is None:
-        raise NoTargetAvailable(f"No route of the alias {alias.name!r} holds for this request.")
+    prices = Prices(exchange, lambda model: _rates(exchange, model))
+    state = standing.now(price=prices.expected, worst=prices.worst)
+    choice = choose(alias, facts_of(exchange, budget_used), state)
     spoken = [target for target in choice.targets if _is_spoken(target.model)]
     if not spoken:
-        raise NoTargetAvailable(
-            f"No target of the alias {alias.name!r} has a credential in force.", retry_after=30
-        )
+        raise _nobody(alias, choice)
     priced = []
     for target in spoken:
-        rates = _rates(exchange, target.model)
-        exchange.rates[target.model.identity] = rates
+        rates = exchange.rates[target.model.identity] = _rates(exchange, target.model)
         if None not in rates or caller.tenant.quarantines_unpriced:
             priced.append(target)
     if not priced:
         names = ", ".join(target.model.name for target in spoken)
         raise PriceUnknown(f"No price is known for what the alias {alias.name!r} reaches: {names}.")
-    exchange.choice = Choice(choice.route, tuple(priced))
+    exchange.choice = replace(choice, targets=tuple(priced))
+
+
+def _nobody(alias: AliasSnapshot, choice: Choice) -> GatewayError:
+    """Why there is no target."""
+    if choice.route is None:
+        return NoTargetAvailable(f"No route of the alias {alias.name!r} holds for this request.")
+    if choice.is_too_dear:
+        return InvalidRequest(
+            f"This request may cost more than the alias {alias.name!r} allows for one "
+            "(max_cost_per_request); a shorter input, or a smaller limit of its output, costs less."
+        )
+    if choice.retry_after is not None:
+        return NoTargetAvailable(
+            f"All targets of the alias {alias.name!r} are cooling down after failures.",
+            retry_after=choice.retry_after,
+        )
+    return NoTargetAvailable(
+        f"No target of the alias {alias.name!r} has a credential in force.", retry_after=30
+    )

@@ -42,6 +42,9 @@ class Wanted(NamedTuple):
         return self.cost if purse.unit == "cost" else self.budget_tokens
 
 
+NOTHING = Wanted(0, 0, 0, 0)
+
+
 def wanted(exposures: Iterable[Exposure], *, answers: int, limit: int | None) -> Wanted:
     """What the dearest of these targets may use when each answer is held to `limit`."""
     found = list(exposures)

@@ -160,6 +160,7 @@ class UpstreamError(GatewayError):
         "content_filter": (400, "invalid_request"),
         "rate_limit": (429, "rate_limit_exceeded"),
         "timeout": (504, "upstream_timeout"),
+        "slow": (504, "upstream_timeout"),
         "overloaded": (502, "upstream_error"),
         "server_error": (502, "upstream_error"),
         "connection": (502, "upstream_error"),

@@ -16,7 +16,7 @@ from proxy.dialects.openai import embeddings
 from proxy.paths import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from billing.counters.asks import Hold
     from billing.journal import Segment
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from proxy.upstream import Answer
     from routing.choose import Choice, Target
     from routing.snapshots import AliasSnapshot
+
+
+def _nobody_listens() -> None:
+    pass
 
 
 def new_record_id(now: float) -> str:
@@ -107,6 +111,8 @@ class Exchange:
     answered: float = 0.0
     """When the last upstream had given all, or failed."""
     first_token: float = 0.0
+    on_content: "Callable[[], None]" = _nobody_listens
+    """Called when the first content of the attempt goes to the caller."""
     head_sent: bool = False
 
     # meter

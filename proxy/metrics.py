@@ -61,6 +61,12 @@ ABSORBED = Counter(
     ["provider"],
     registry=_REGISTRY,
 )
+OPENED = Counter(
+    "gateway_opened",
+    "Models, providers and credentials taken out after failures, and accounts after rate limits.",
+    ["kind", "subject", "reason"],
+    registry=_REGISTRY,
+)
 WAITING = Gauge(
     "gateway_records_waiting",
     "Settled records that are not in the database yet.",
@@ -111,6 +117,11 @@ def count_request(record: Record, attempts: list[AttemptRow]) -> None:
 def count_refusal(code: str) -> None:
     """One request refused before it cost anything."""
     REFUSALS.labels(code).inc()
+
+
+def count_opened(kind: str, subject: str, reason: str) -> None:
+    """Something is not asked for a while."""
+    OPENED.labels(kind, subject, reason).inc()
 
 
 def may_read(wanted: str | None, given: bytes | None) -> bool:

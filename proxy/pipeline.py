@@ -132,7 +132,7 @@ async def choose(
         await authenticate(exchange, worker, credentials)
         exchange.alias = find_alias(exchange, name)
     check_kind(exchange)
-    choose_targets(exchange)
+    choose_targets(exchange, worker.standing, worker.admission.budget_used)
 
 
 async def admit(exchange: Exchange, worker: Worker, reply: Reply) -> bool:

@@ -47,6 +47,7 @@ async def _start_stream(exchange: Exchange, reply: Reply, content_type: str) -> 
     """The head of a stream: from here on there is no other answer."""
     now = exchange.first_token = time.perf_counter()
     exchange.head_sent = True
+    exchange.on_content()
     headers = [*_NO_BUFFERING, *exchange_headers(exchange, now=now)]
     await reply.start_stream(content_type, headers, exchange.reframer())
 

@@ -59,6 +59,8 @@ def first_record(exchange: Exchange) -> Record:
 def _decision(exchange: Exchange) -> str:
     assert exchange.choice is not None
     facts: dict[str, object] = {"route": exchange.choice.route}
+    if exchange.choice.passed_over:
+        facts["passed_over"] = {out.model.name: out.reason for out in exchange.choice.passed_over}
     if exchange.warnings:
         facts["warnings"] = exchange.warnings
     return orjson.dumps(facts).decode()

@@ -1,9 +1,10 @@
 """What the requests of one process share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.admit import Admission
 from proxy.identify import Identifier
+from proxy.standing import Standing
 from proxy.store import Store
 from proxy.upstream import Upstreams
 
@@ -14,3 +15,4 @@ class Worker:
     upstreams: Upstreams
     identifier: Identifier
     admission: Admission
+    standing: Standing = field(default_factory=Standing)

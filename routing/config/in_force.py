@@ -8,13 +8,51 @@ from routing.config.normal import Plain
 
 IN_FORCE: dict[str, set[str]] = {
     "gateway": {"max_request_bytes", "retention", "exchange_rates", "webhooks"},
-    "providers": {"dialect", "base_url", "credentials", "timeouts", "inject_headers", "delay"},
-    "models": {"provider", "upstream", "kind", "max_output_tokens"},
+    "providers": {
+        "dialect",
+        "base_url",
+        "credentials",
+        "timeouts",
+        "inject_headers",
+        "delay",
+        "retries",
+        "breaker",
+    },
+    "models": {
+        "provider",
+        "upstream",
+        "kind",
+        "max_output_tokens",
+        "context_window",
+        "capabilities",
+    },
     "price_books": {"currency", "based_on", "versions", "fallback"},
     "guards": set(),
-    "aliases": {"description", "routes", "fallbacks", "fallback_on"},
-    "aliases.routes": {"when", "targets", "strategy"},
-    "aliases.routes.when": {"tier", "tenant", "project", "user", "label", "scope"},
+    "aliases": {
+        "description",
+        "routes",
+        "fallbacks",
+        "fallback_on",
+        "retries",
+        "slow",
+        "max_cost_per_request",
+    },
+    "aliases.slow": {"first_byte"},
+    "aliases.routes": {"when", "targets", "strategy", "sticky"},
+    "aliases.routes.when": {
+        "tier",
+        "tenant",
+        "project",
+        "user",
+        "label",
+        "scope",
+        "input_tokens",
+        "has",
+        "time",
+        "timezone",
+        "budget_used",
+        "complexity",
+    },
     "tiers": set(),
     "tenants": {
         "name",
@@ -40,7 +78,7 @@ IN_FORCE: dict[str, set[str]] = {
 """The fields in force of each section; a section inside another stands with its path."""
 
 DIALECTS = {"openai", "responses", "anthropic", "gemini", "mistral", "ollama", "demo"}
-STRATEGIES = {"weighted"}
+STRATEGIES = {"weighted", "priority", "round_robin", "least_busy", "latency", "cost"}
 
 
 def not_in_force(configuration: Plain | None = None) -> list[str]:
@@ -74,6 +112,7 @@ def _routing(owner: Plain, aliases: str) -> Iterator[str]:
         yield from _fields("models", model)
     for alias in owner.get(aliases, {}).values():
         yield from _fields("aliases", alias)
+        yield from _fields("aliases.slow", alias.get("slow", {}))
         for route in alias.get("routes", []):
             yield from _fields("aliases.routes", route)
             yield from _fields("aliases.routes.when", route.get("when", {}))

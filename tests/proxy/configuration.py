@@ -12,6 +12,10 @@ SECOND_SECRET = "sk-second-Qy92-never-to-be-seen"
 ORIGIN = "https://app.acme.example"
 UNHURRIED = {"connect": "5s", "first_byte": "20s", "idle": "20s", "total": "60s"}
 
+PATIENT = {"failures": 1000}
+"""One test's failures are not the next one's trouble; those about health have providers of their
+own."""
+
 FIRST_COST = {"input": "2.50", "cached_input": "1.25", "output": "10", "reasoning": "12"}
 MARKUP = "7.7%"
 
@@ -22,6 +26,7 @@ def provider(base_url: str, **fields: Any) -> Document:
         "base_url": base_url,
         "credentials": [{"name": "main", "secret": SECRET}],
         "timeouts": UNHURRIED,
+        "breaker": PATIENT,
         **fields,
     }
 
@@ -69,12 +74,16 @@ def _providers(upstream: FakeUpstream, refused: str, unreachable: str) -> Docume
         "refused": provider(refused),
         "unreachable": provider(unreachable, timeouts={**UNHURRIED, "connect": "300ms"}),
         "unreachable-patiently": provider(unreachable),
+        **{name: provider(url(name)) for name in COOLED},
     }
 
 
+COOLED = ("limited", "busy", "busier", "resting", "resting-too")
+"""Each is sent away by one test, and then left alone for a while by the gateway."""
+
 NAMES = (
     *("first", "second", "told", "hasty", "idle", "brief"),
-    *("refused", "unreachable", "unreachable-patiently"),
+    *("refused", "unreachable", "unreachable-patiently", *COOLED),
 )
 
 
@@ -140,6 +149,8 @@ def configuration(upstream: FakeUpstream, *, refused: str, unreachable: str) -> 
                 fallback_on=["auth", "context_window", "content_filter", "rate_limit"],
             ),
             "unpriced": alias("unpriced-model"),
+            "both-busy": alias("busy-model", "busier-model"),
+            "both-resting": alias("resting-model", "resting-too-model"),
             **{name: alias(f"{name}-model") for name in NAMES[2:]},
             **{f"{name}-safe": alias(f"{name}-model", "second-model") for name in NAMES[2:]},
         },

@@ -125,6 +125,14 @@ def caller(gateway: GatewayProcess, key: IssuedKey) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture
+def forgiven(caller: httpx.Client, upstream: FakeUpstream) -> Iterator[None]:
+    """For tests in which `first` refuses its secret: an answer afterwards lets it in again."""
+    yield
+    upstream.reset()
+    assert caller.post("/chat/pro", json=ask()).status_code == 200
+
+
 def calling(gateway: GatewayProcess, key: IssuedKey | None = None, **options: Any) -> httpx.Client:
     headers = {**(key.headers if key else {}), **options.pop("headers", {})}
     return httpx.Client(

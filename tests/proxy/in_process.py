@@ -12,6 +12,7 @@ from typing import Any
 
 from billing.records import AttemptRow, Entry, Record
 from proxy.app import Proxy
+from proxy.standing import Standing
 from proxy.store import Snapshot
 
 
@@ -126,6 +127,7 @@ class InProcess:
         """One request of a caller who sends and reads without delay."""
         upstream = Upstream(list(scripts))
         self._proxy.worker.upstreams = upstream  # type: ignore[assignment]
+        self._proxy.worker.standing = Standing()  # what fails in one request is forgotten
         self._store.settled.clear()
         messages = self._loop.run_until_complete(self._call(path, body))
         start, *rest = messages

@@ -65,6 +65,7 @@ class TestWithoutAFallback:
             (429, 429, "rate_limit_exceeded", "rate_limit"),
         ],
     )
+    @pytest.mark.usefixtures("forgiven")
     @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
     def test_an_error_status_becomes_ours(
         self,
@@ -107,8 +108,8 @@ class TestWithoutAFallback:
     def test_a_rate_limit_says_when_to_come_back(
         self, caller: httpx.Client, upstream: FakeUpstream
     ) -> None:
-        upstream.at("first").answers(failing(429, retry_after="17"))
-        assert caller.post("/chat/pro", json=ask()).headers["retry-after"] == "17"
+        upstream.at("limited").answers(failing(429, retry_after="17"))
+        assert caller.post("/chat/limited", json=ask()).headers["retry-after"] == "17"
 
     @pytest.mark.parametrize(
         "script",
@@ -183,6 +184,7 @@ class TestWithoutAFallback:
         answer = caller.post("/chat/pro", json=ask())
         assert (answer.status_code, error_of(answer)["code"]) == (502, "upstream_error")
 
+    @pytest.mark.usefixtures("forgiven")
     def test_the_secrets_of_the_provider_stay_in(
         self, gateway: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
     ) -> None:
@@ -403,6 +405,7 @@ class TestFallingBack:
         assert request.header("authorization") == f"Bearer {SECOND_SECRET}"
         assert request.json() == ask(model="gpt-second")
 
+    @pytest.mark.usefixtures("forgiven")
     @pytest.mark.parametrize("status", [401, 403, 404, 400, 413, 422])
     def test_what_another_target_would_not_mend_is_told_at_once(
         self, caller: httpx.Client, upstream: FakeUpstream, status: int
@@ -412,6 +415,7 @@ class TestFallingBack:
         assert answer.status_code == (502 if status in (401, 403, 404) else 400)
         assert upstream.at_path("second") == []
 
+    @pytest.mark.usefixtures("forgiven")
     @pytest.mark.parametrize(
         ("alias", "script", "falls_back"),
         [
@@ -474,9 +478,9 @@ class TestFallingBack:
     def test_rate_limits_of_all_are_a_429(
         self, caller: httpx.Client, upstream: FakeUpstream
     ) -> None:
-        upstream.at("first").answers(failing(429, retry_after="30"))
-        upstream.at("second").answers(failing(429, retry_after="7"))
-        answer = caller.post("/chat/safe", json=ask())
+        upstream.at("busy").answers(failing(429, retry_after="30"))
+        upstream.at("busier").answers(failing(429, retry_after="7"))
+        answer = caller.post("/chat/both-busy", json=ask())
         assert (answer.status_code, error_of(answer)["code"]) == (429, "rate_limit_exceeded")
         assert answer.headers["retry-after"] == "7"
 

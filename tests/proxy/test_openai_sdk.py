@@ -214,13 +214,14 @@ class TestErrors:
         assert "pro" in raised.value.message
 
     def test_429_when_every_attempt_met_one(self, client: OpenAI, upstream: FakeUpstream) -> None:
-        upstream.at("first").always_answers(failing(429, retry_after="3"))
-        upstream.at("second").always_answers(failing(429, retry_after="4"))
+        upstream.at("resting").always_answers(failing(429, retry_after="3"))
+        upstream.at("resting-too").always_answers(failing(429, retry_after="4"))
         with pytest.raises(openai.RateLimitError) as raised:
-            self._ask(client, model="safe")
+            self._ask(client, model="both-resting")
         assert raised.value.code == "rate_limit_exceeded"
         assert raised.value.response.headers["retry-after"] == "4"
 
+    @pytest.mark.usefixtures("forgiven")
     @pytest.mark.parametrize(
         ("upstreams", "ours"), [(500, 502), (401, 502), (404, 502), (503, 502), (529, 502)]
     )

@@ -5,7 +5,7 @@ import pytest
 from routing import config
 from routing.config.in_force import IN_FORCE
 from routing.config.schema import Document, Gateway
-from routing.config.schema_aliases import Alias, Route, When
+from routing.config.schema_aliases import Alias, Route, Slow, When
 from routing.config.schema_prices import PriceBook
 from routing.config.schema_routing import Model, Provider
 from routing.config.schema_tenants import KeyPolicy, Project, Tenant, Tier
@@ -40,6 +40,7 @@ def test_a_dialect_or_strategy_of_later_is_named() -> None:
         ("models", Model),
         ("price_books", PriceBook),
         ("aliases", Alias),
+        ("aliases.slow", Slow),
         ("aliases.routes", Route),
         ("aliases.routes.when", When),
         ("tiers", Tier),
