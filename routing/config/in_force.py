@@ -7,7 +7,14 @@ from routing.config.applying import stored
 from routing.config.normal import Plain
 
 IN_FORCE: dict[str, set[str]] = {
-    "gateway": {"max_request_bytes", "retention", "exchange_rates", "webhooks"},
+    "gateway": {
+        "max_request_bytes",
+        "retention",
+        "exchange_rates",
+        "webhooks",
+        "limits",
+        "budgets",
+    },
     "providers": {
         "dialect",
         "base_url",
@@ -17,6 +24,8 @@ IN_FORCE: dict[str, set[str]] = {
         "delay",
         "retries",
         "breaker",
+        "limits",
+        "queue",
     },
     "models": {
         "provider",
@@ -25,6 +34,9 @@ IN_FORCE: dict[str, set[str]] = {
         "max_output_tokens",
         "context_window",
         "capabilities",
+        "overhead_tokens",
+        "media_tokens",
+        "limits",
     },
     "price_books": {"currency", "based_on", "versions", "fallback"},
     "guards": set(),
@@ -36,6 +48,8 @@ IN_FORCE: dict[str, set[str]] = {
         "retries",
         "slow",
         "max_cost_per_request",
+        "max_output_tokens",
+        "on_short_budget",
     },
     "aliases.slow": {"first_byte"},
     "aliases.routes": {"when", "targets", "strategy", "sticky"},
@@ -53,14 +67,17 @@ IN_FORCE: dict[str, set[str]] = {
         "budget_used",
         "complexity",
     },
-    "tiers": set(),
+    "tiers": {"limits", "budgets", "weight"},
     "tenants": {
         "name",
         "tier",
         "status",
         "aliases",
         "price_book",
+        "timezone",
         "cors_origins",
+        "limits",
+        "budgets",
         "on_disconnect",
         "unpriced",
         "projects",
@@ -72,8 +89,8 @@ IN_FORCE: dict[str, set[str]] = {
         "models",
         "own_aliases",
     },
-    "tenants.projects": set(),
-    "tenants.keys": {"name", "project", "aliases"},
+    "tenants.projects": {"limits", "budgets"},
+    "tenants.keys": {"name", "project", "aliases", "limits", "budgets"},
 }
 """The fields in force of each section; a section inside another stands with its path."""
 
