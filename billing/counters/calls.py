@@ -42,6 +42,10 @@ class Unanswered(CountersAway):
     """The call was sent: it may take effect yet."""
 
 
+class OtherServer(CountersAway):
+    """Another server answers than the one that the call was meant for. It was not sent."""
+
+
 class _Batch:
     __slots__ = ("calls", "futures", "patient", "sent", "timer")
 
@@ -77,6 +81,7 @@ class Line:
         self._pump: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._failures = 0
+        self._asking: tuple[_Batch | None, asyncio.Future[Any]] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -118,7 +123,7 @@ class Line:
         batch: _Batch | None = None
         try:
             if self._connection is None:
-                self._connection = await self._connected()
+                self._connection = await self._reconnected()
             while (batch := self._gathering) is not None:
                 self._gathering, self._under_way = None, batch
                 await self._exchange(self._connection, batch)
@@ -139,6 +144,15 @@ class Line:
     def _go_on(self) -> None:
         if self._gathering is not None and self._pump is None and self._probe is None:
             self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    async def _reconnected(self) -> AbstractConnection:
+        before = self.run_id
+        connection = await self._connected()
+        batch = self._gathering
+        if before and before != self.run_id and batch is not None:
+            self._gathering = None
+            self._finish(batch, OtherServer("another server took its place"))
+        return connection
 
     async def _connected(self) -> AbstractConnection:
         connection = self._connect()
@@ -171,8 +185,13 @@ class Line:
             self._on_change(self)
 
     async def learn(self) -> str:
-        """Asks the server who it is, again."""
-        self._learn(await self.call("INFO"))
+        """Asks the server who it is, again: once for all who ask in the same batch."""
+        if self._asking is None or self._asking[0] is not self._gathering:
+            future = self.call("INFO", patient=True)
+            self._asking = (self._gathering, future)
+            self._learn(await future)
+        else:
+            await asyncio.shield(self._asking[1])
         return self.run_id
 
     async def _exchange(self, connection: AbstractConnection, batch: _Batch) -> None:
@@ -237,12 +256,15 @@ class Line:
         if batch is not None:
             if batch is self._gathering:
                 self._gathering = None
-            if batch.timer is not None:
-                batch.timer.cancel()
             kind = Unanswered if batch.sent else CountersAway
-            _give_up(batch.futures, kind(f"Redis: {error}"))
+            self._finish(batch, kind(f"Redis: {error}"))
         if self._failures >= FAILURES_TO_OPEN and self._probe is None:
             self._open(error)
+
+    def _finish(self, batch: _Batch, error: CountersAway) -> None:
+        if batch.timer is not None:
+            batch.timer.cancel()
+        _give_up(batch.futures, error)
 
     def _open(self, error: Exception) -> None:
         log.error("Redis is away (%s); trying again in the background", error)

@@ -6,6 +6,7 @@ Redis Cluster they live apart, and are asked one after another: `apart.py`.
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -34,7 +35,13 @@ from billing.counters.sweeping import Orphan, SettleOrphan
 from billing.counters.tally import Tally
 from billing.counters.together import Together
 
+log = logging.getLogger(__name__)
+
 DEADLINE = 0.050
+
+
+class EvictionAllowed(Exception):
+    """Redis may evict counters; says which setting is to be changed."""
 
 
 class RedisCounters(Rebuilding):
@@ -66,15 +73,25 @@ class RedisCounters(Rebuilding):
         self._leases = Leases(self._nodes, self.worker, lease, tally)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Does not fail when Redis is away: it may come back."""
+    async def start(self, *, insist: bool = False) -> None:
+        """Does not fail when Redis is away: it may come back. With `insist` a Redis that may evict
+        counters is refused: EvictionAllowed."""
         with contextlib.suppress(CountersAway):
             await self._leases.renew()
+        for fault in self.faults():
+            log.error(fault)
+        if insist and self.faults():
+            await self._nodes.stop()
+            raise EvictionAllowed("; ".join(self.faults()))
         background = (
             *(self._leases.keep(), self._epochs.enter(), self._epochs.watch()),
             self.deliveries.deliver(),
         )
         self._tasks = [asyncio.create_task(steps) for steps in background]
+
+    def faults(self) -> list[str]:
+        """Reasons not to call this ready, although it answers."""
+        return self._nodes.faults()
 
     async def ready(self) -> None:
         """Waits for epochs that begin. Raises CountersAway when they do not."""

@@ -1,6 +1,7 @@
 """Engines to test, on a clock of the test's own."""
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -88,12 +89,10 @@ class Desk:
         self.counters, self.clock = counters, clock
         self.records: dict[str, Counter[str]] = {}
         """What each committed record used, by key."""
-        self._number = 0
         self._settled: dict[str, Counter[str]] = {}
 
     def hold(self, *asks: Ask, entry: bytes = b"") -> Hold:
-        self._number += 1
-        return Hold(f"00000000-0000-7000-8000-{self._number:012}", list(asks), entry)
+        return Hold(str(uuid.uuid4()), list(asks), entry)
 
     async def admit(self, *asks: Ask) -> tuple[Hold, Answer]:
         hold = self.hold(*asks)
