@@ -104,6 +104,8 @@ class RedisCounters(Rebuilding):
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.deliveries.last(1.0)
+        with contextlib.suppress(CountersAway):
+            await self._leases.end()
         await self._nodes.stop()
 
     def sweep(self, settle: SettleOrphan) -> AsyncIterator[list[Orphan]]:

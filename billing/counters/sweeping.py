@@ -55,7 +55,7 @@ Steps = Generator[Script | Command, Any, "list[Orphan]"]
 
 class Orphan(NamedTuple):
     """A settled hold whose worker cannot write its record. Once the database has the entry, say so:
-    `committed([record_id], keys)`."""
+    `committed([record_id], keys)`. A key may be a mere tag."""
 
     record_id: str
     keys: list[str]
@@ -120,7 +120,8 @@ def _sweep(tag: str, epoch: bytes, hold: _Found, settle: SettleOrphan) -> Steps:
             return []
     for other in _tags(away):
         yield from _settle_away(other, hold, away)
-    return [Orphan(hold.record_id, [part.key for part in [*taken, *away]] or [tag], entry)]
+    keys = [part.key for part in taken] or [tag]
+    return [Orphan(hold.record_id, [*keys, *(part.key for part in away)], entry)]
 
 
 def _tags(parts: Sequence[Taken]) -> list[str]:

@@ -122,14 +122,14 @@ class Desk:
         return sum(used[key] for used in records)
 
     async def settle(self, hold: Hold, *used: int) -> Sequence[int] | None:
-        asks = list(hold.asks)
-        levels = await self.counters.settle(hold, list(used))
-        if levels is not None:
-            amounts: Counter[str] = Counter()
-            for ask, amount in zip(asks, used, strict=True):
-                amounts[ask.key] += amount
-            self._settled[hold.record_id] = amounts
-        return levels
+        self.will_commit(hold, used)
+        return await self.counters.settle(hold, list(used))
+
+    def will_commit(self, hold: Hold, used: Sequence[int]) -> None:
+        amounts: Counter[str] = Counter()
+        for ask, amount in zip(hold.asks, used, strict=True):
+            amounts[ask.key] += amount
+        self._settled[hold.record_id] = amounts
 
     async def commit(self, *holds: Hold) -> None:
         """The database has them; and is told so."""
