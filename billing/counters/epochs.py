@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from billing.counters.asks import CountersAway
-from billing.counters.calls import OtherServer
+from billing.counters.batches import OtherServer
 from billing.counters.holds import Holds, Own
 from billing.counters.nodes import TAGS, Nodes
 from billing.counters.parts import OTHER_EPOCH

@@ -143,12 +143,12 @@ class Play:
     async def play(self, step: tuple[Any, ...]) -> None:
         action, *arguments = step
         await getattr(self, action if action != "pass" else "pass_")(*arguments)
-        for name in KINDS:
+        for name, kind in KINDS.items():
             (state,) = await self.desk.counters.read([self.ask(name)])
             expected = self.model.state(self.ask(name))
             assert state is None or tuple(state) == expected, name
-            if KINDS[name] != BUCKET:
-                assert sum(expected) <= MOST[KINDS[name]]
+            if kind != BUCKET:
+                assert sum(expected) <= MOST[kind]
         self.model.check_windows()
 
     async def admit(self, takes: dict[str, int]) -> None:
