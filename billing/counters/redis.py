@@ -88,6 +88,8 @@ class RedisCounters(Rebuilding):
             self.deliveries.deliver(),
         )
         self._tasks = [asyncio.create_task(steps) for steps in background]
+        for task in self._tasks:
+            task.add_done_callback(_told)
 
     def faults(self) -> list[str]:
         """Reasons not to call this ready, although it answers."""
@@ -184,6 +186,12 @@ class RedisCounters(Rebuilding):
             live = self._epochs.live.get(tag)
             if live is None or live[:EPOCH_DIGITS] != epoch:  # it was not told of this hold
                 self._epochs.doubt([tag])
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """None of them ends by itself, but one that looks at all epochs once."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("counting in Redis goes on without its upkeep", exc_info=error)
 
 
 def _level(ask: Ask, state: State | None) -> int:
