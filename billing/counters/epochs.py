@@ -122,7 +122,7 @@ class Epochs:
             told: list[bytes | str] = []
             for hold in chunk:
                 told += [hold.record_id, self._holds.payload(hold, epoch, hold.bodies[tag])]
-            last = b"0" if chunk else b"1"
+            last = b"0" if chunk else b"1" if tag in self._registered else b"2"
             current: bytes = await self._nodes.script(
                 "register", [tag], epoch, self._holds.worker, last, *told, new_mark(), patient=True
             )

@@ -28,7 +28,6 @@ from billing.counters.redis import RedisCounters
 from billing.counters.sweeping import _Found, _sweep
 from tests.billing.counters.engines import (
     Desk,
-    client_of,
     flush,
     memory_desk,
     redis_desk,
@@ -341,7 +340,7 @@ async def test_a_crowd_of_workers_never_takes_too_much_even_when_all_is_lost(
         running = [asyncio.create_task(steps) for steps in requests]
         if flushed:
             await asyncio.sleep(0.15)
-            client_of(url).flushall()
+            flush(url)
         await asyncio.gather(*running)
         assert not sampling.done(), sampling.exception()
         sampling.cancel()

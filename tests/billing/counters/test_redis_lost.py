@@ -78,6 +78,24 @@ async def test_every_worker_tells_a_new_epoch_of_its_holds(url: str, desk: Desk)
         assert await others.settle(theirs, 100, 0) == [100, 2]
 
 
+async def test_a_worker_that_was_frozen_tells_of_its_holds_when_it_comes_back(
+    url: str, desk: Desk
+) -> None:
+    async with redis_engine(url, register_ms=REGISTER_MS) as other:
+        others = Desk(other, desk.clock)
+        await desk.warm(purse(0))
+        theirs = await others.admitted(purse(600), slots())
+        for task in other._tasks:
+            task.cancel()
+        client_of(url).flushall()
+        assert (await desk.admit(purse(1), slots()))[1] == Admitted([1, 1])
+        assert await others.settle(theirs, 100, 0) is not None
+        assert theirs.record_id in await desk.counters.held("{t1}")
+        await desk.warm(purse(0))
+        assert await desk.state(purse(0)) == (100, 1)
+        assert await desk.state(slots()) == (1, 0)
+
+
 async def test_a_hold_that_settles_during_a_loss_is_counted(url: str, desk: Desk) -> None:
     hold = await desk.admitted(purse(600))
     client_of(url).flushall()
