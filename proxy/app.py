@@ -47,17 +47,16 @@ class Proxy:
         self._started = False
         self._starting = asyncio.Lock()
         counters = billing.counters.running = new_counters(settings.ENVIRONMENT.redis_url)
+        fails_open = settings.ENVIRONMENT.on_store_failure == "open"
         self.worker = Worker(
-            store=Store(spool=settings.SPOOL_DIR, counters=counters),
+            store=Store(spool=settings.SPOOL_DIR, counters=counters, insists=not fails_open),
             upstreams=Upstreams(),
             identifier=Identifier(
                 Authenticator(
                     issuer=settings.ENVIRONMENT.issuer, audience=settings.ENVIRONMENT.audience
                 )
             ),
-            admission=Admission(
-                counters, fails_open=settings.ENVIRONMENT.on_store_failure == "open"
-            ),
+            admission=Admission(counters, fails_open=fails_open),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -139,8 +139,9 @@ def _close_connection() -> None:
 class Store:
     """One per worker. `start` and `stop` belong to the ASGI lifespan."""
 
-    def __init__(self, *, spool: Path, counters: Counters) -> None:
-        self._spool = spool
+    def __init__(self, *, spool: Path, counters: Counters, insists: bool = True) -> None:
+        """`insists` on counters that cannot be lost by a setting of their store."""
+        self._spool, self._insists = spool, insists
         self.counters = counters
         self._snapshot: Snapshot | None = None
         self._threads = {
@@ -188,7 +189,7 @@ class Store:
     async def start(self) -> None:
         """Opens the journal, writes what dead workers left, reads the first snapshot."""
         self._journal = journal.Journal(self._spool)
-        await self.counters.start()
+        await self.counters.start(insist=self._insists)
         await self._look()
         await self._recover()
         self._tasks = [

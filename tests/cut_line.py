@@ -29,15 +29,15 @@ class Line(contextlib.AbstractContextManager["Line"]):
         self.cut()
 
     def to(self, url: str) -> str:
-        """The URL by which the database is reached over this line. A file is reached directly."""
+        """The URL by which the server is reached over this line. A file is reached directly."""
         parts = urlsplit(url)
         if parts.hostname is None:
             return url
         self._server = (parts.hostname, parts.port or 5432)
         if self._listener is None:
             self.mend()
-        login = f"{parts.username}:{parts.password}@" if parts.password else f"{parts.username}@"
-        return parts._replace(netloc=f"{login}127.0.0.1:{self._port}").geturl()
+        login, at, _ = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{login}{at}127.0.0.1:{self._port}").geturl()
 
     @property
     def is_whole(self) -> bool:

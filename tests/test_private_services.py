@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -13,7 +14,7 @@ import pytest
 import redis
 
 from tests import private_services
-from tests.private_services import PostgresServer, RedisServer, ServiceUnavailable
+from tests.private_services import PostgresServer, RedisCluster, RedisServer, ServiceUnavailable
 
 NOWHERE = "postgresql://nobody@192.0.2.1/none"
 
@@ -31,7 +32,19 @@ def test_the_redis_fixture_answers_and_may_be_flushed(redis_url):
         assert client.dbsize() == 0
 
 
-@pytest.mark.parametrize("server", [PostgresServer, RedisServer])
+def test_a_private_cluster_answers_for_all_slots(monkeypatch):
+    monkeypatch.delenv("TEST_REDIS_CLUSTER_URL", raising=False)
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(RedisCluster())
+        except ServiceUnavailable as reason:  # Redis before version 7
+            pytest.skip(str(reason))
+        client = stack.enter_context(redis.RedisCluster.from_url(cluster.url))
+        assert all(client.set(f"{{tag{number}}}", number) for number in range(50))
+        assert len(client.get_primaries()) == 3
+
+
+@pytest.mark.parametrize("server", [PostgresServer, RedisServer, RedisCluster])
 def test_a_given_server_is_used_and_none_is_started(monkeypatch, server):
     monkeypatch.setenv(server.given_by, NOWHERE)
     with server() as given:

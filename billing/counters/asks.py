@@ -148,8 +148,9 @@ class Counters(Protocol):
     def problem(self) -> str:
         """What keeps it from counting now; empty when nothing does."""
 
-    async def start(self) -> None:
-        """Does not fail when the store is away: it may come back."""
+    async def start(self, *, insist: bool = False) -> None:
+        """Does not fail when the store is away: it may come back. With `insist` one that may lose
+        counters by its settings is refused, with an error that names the setting."""
 
     async def stop(self) -> None: ...
 

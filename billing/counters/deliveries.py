@@ -52,11 +52,14 @@ class Deliveries:
             try:
                 self._tally.retried += 1
                 await delivery()
-            except BaseException as reason:
+            except (CountersAway, asyncio.CancelledError) as reason:
                 self._waiting.append(delivery)
                 if isinstance(reason, CountersAway):
                     return
                 raise
+            except Exception:
+                log.exception("Redis cannot be told")
+                self._tally.dropped += 1
 
     async def last(self, seconds: float) -> None:
         """Before the worker ends."""

@@ -8,11 +8,13 @@ it is `live`, and cold counters are rebuilt one by one.
 """
 
 import asyncio
+import functools
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from billing.counters.asks import CountersAway
+from billing.counters.batches import OtherServer
 from billing.counters.holds import Holds, Own
 from billing.counters.nodes import TAGS, Nodes
 from billing.counters.parts import OTHER_EPOCH
@@ -62,36 +64,53 @@ class Epochs:
         entering = self._entering.get(tag)
         if entering is None:
             entering = self._entering[tag] = asyncio.create_task(self._enter(tag))
-            entering.add_done_callback(lambda _: self._entering.pop(tag, None))
+            entering.add_done_callback(functools.partial(self._entered, tag))
         return await asyncio.shield(entering)
+
+    def _entered(self, tag: str, entering: asyncio.Task[bytes]) -> None:
+        self._entering.pop(tag, None)
+        if not entering.cancelled():
+            entering.exception()  # whoever waited has it; perhaps nobody did
 
     async def _enter(self, tag: str) -> bytes:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SECONDS_TO_WAIT
         while loop.time() < deadline:
-            epoch = await self._current(tag)
-            if await self._register(tag, epoch) != epoch:
+            try:
+                epoch = await self._current(tag)
+                if await self._register(tag, epoch) != epoch:
+                    continue
+                if is_live(epoch):
+                    self.live[tag] = epoch
+                    return epoch
+                opened = await self._open(tag, epoch)
+            except OtherServer:
                 continue
-            if is_live(epoch):
-                self.live[tag] = epoch
-                return epoch
-            opened = await self._nodes.script("open", [tag], epoch, self._register_ms, patient=True)
             if opened == epoch:
                 await asyncio.sleep(self._register_ms / 10_000)
         raise CountersAway("the counters are being rebuilt")
 
     async def _current(self, tag: str) -> bytes:
         """The epoch of the server that answers now; begins one where it has none."""
-        epoch: bytes | None = await self._nodes.call(tag, "GET", epoch_key(tag))
+        epoch: bytes | None = await self._nodes.call(tag, "GET", epoch_key(tag), patient=True)
         line = await self._nodes.line(tag)
         if epoch is not None and run_id_of(epoch) == line.run_id:
             return epoch
         run_id = await line.learn()
         if epoch is None or run_id_of(epoch) != run_id:
-            began: bytes = await self._nodes.script("begin", [tag], run_id, new_mark())
+            began: bytes = await self._nodes.script(
+                "begin", [tag], run_id, new_mark(), patient=True
+            )
             self._tally.epochs += began != epoch
             return began
         return epoch
+
+    async def _open(self, tag: str, epoch: bytes) -> bytes:
+        """Opens an epoch, if its time has come."""
+        opened: bytes = await self._nodes.script(
+            "open", [tag], epoch, self._register_ms, patient=True
+        )
+        return opened
 
     async def _register(self, tag: str, epoch: bytes) -> bytes:
         """Tells an epoch of this worker's holds; returns the epoch in force."""
@@ -103,7 +122,7 @@ class Epochs:
             told: list[bytes | str] = []
             for hold in chunk:
                 told += [hold.record_id, self._holds.payload(hold, epoch, hold.bodies[tag])]
-            last = b"0" if chunk else b"1"
+            last = b"0" if chunk else b"1" if tag in self._registered else b"2"
             current: bytes = await self._nodes.script(
                 "register", [tag], epoch, self._holds.worker, last, *told, new_mark(), patient=True
             )
@@ -128,7 +147,10 @@ class Epochs:
             if len(epochs) < len(tags):
                 epochs = await asyncio.gather(*map(self.ready, tags))
             words = arguments(epochs)
-            reply: list[Any] = await self._nodes.script(name, tags, *words, patient=patient)
+            try:
+                reply: list[Any] = await self._nodes.script(name, tags, *words, patient=patient)
+            except OtherServer:
+                continue
             if not reply or reply[0] != OTHER_EPOCH:
                 return reply
             tag, epoch = tags[reply[1]], epochs[reply[1]]

@@ -25,6 +25,10 @@ class Leases:
         await self._nodes.script("renew", [GATEWAY_TAG], self._worker, self.milliseconds)
         self.has_one = True
 
+    async def end(self) -> None:
+        """What this worker leaves behind may be swept."""
+        await self._nodes.script("renew", [GATEWAY_TAG], self._worker, -1)
+
     async def keep(self) -> None:
         while True:
             try:

@@ -78,7 +78,7 @@ class MemoryCounters:
     def problem(self) -> str:
         return ""
 
-    async def start(self) -> None:
+    async def start(self, *, insist: bool = False) -> None:
         pass
 
     async def stop(self) -> None:

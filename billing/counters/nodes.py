@@ -94,11 +94,11 @@ class Nodes:
                 await self.map()
         raise CountersAway("the cluster's slots are moving")
 
-    async def call(self, tag: str, *command: Any) -> Any:
+    async def call(self, tag: str, *command: Any, patient: bool = False) -> Any:
         """A command on one key of a tag."""
         for _ in range(2):
             try:
-                return await (await self.line(tag)).call(*command)
+                return await (await self.line(tag)).call(*command, patient=patient)
             except MovedError:
                 await self.map()
         raise CountersAway("the cluster's slots are moving")
@@ -153,6 +153,14 @@ class Nodes:
         if self._of_tag.get(tag) is not line:
             self._of_tag[tag] = line
             self._told([tag])
+
+    def faults(self) -> list[str]:
+        """What is wrong with the servers' settings, in words for an operator."""
+        policies = {line.facts.get("maxmemory_policy", "noeviction") for line in self.lines}
+        return [
+            f"Redis' maxmemory-policy is {policy}: it may evict counters; set it to noeviction"
+            for policy in sorted(policies - {"noeviction"})
+        ]
 
     async def stop(self) -> None:
         if self._mapping is not None:

@@ -6,6 +6,7 @@ Redis Cluster they live apart, and are asked one after another: `apart.py`.
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -43,7 +44,13 @@ from billing.counters.scripts import Scripts, load
 from billing.counters.tally import Tally
 from billing.counters.together import Together
 
+log = logging.getLogger(__name__)
+
 DEADLINE = 0.050
+
+
+class EvictionAllowed(Exception):
+    """Redis may evict counters; says which setting is to be changed."""
 
 
 class RedisCounters(Rebuilding):
@@ -79,17 +86,31 @@ class RedisCounters(Rebuilding):
 
     @property
     def problem(self) -> str:
-        return "" if self._leases.has_one else "Redis has not answered yet"
+        if not self._leases.has_one:
+            return "Redis has not answered yet"
+        return "; ".join(self.faults())
 
-    async def start(self) -> None:
-        """Does not fail when Redis is away: it may come back."""
+    async def start(self, *, insist: bool = False) -> None:
+        """Does not fail when Redis is away: it may come back. With `insist` a Redis that may evict
+        counters is refused: EvictionAllowed."""
         with contextlib.suppress(CountersAway):
             await self._leases.renew()
+        for fault in self.faults():
+            log.error(fault)
+        if insist and self.faults():
+            await self._nodes.stop()
+            raise EvictionAllowed("; ".join(self.faults()))
         background = (
             *(self._leases.keep(), self._epochs.enter(), self._epochs.watch()),
             self.deliveries.deliver(),
         )
         self._tasks = [asyncio.create_task(steps) for steps in background]
+        for task in self._tasks:
+            task.add_done_callback(_told)
+
+    def faults(self) -> list[str]:
+        """Reasons not to call this ready, although it answers."""
+        return self._nodes.faults()
 
     async def ready(self) -> None:
         """Waits for epochs that begin. Raises CountersAway when they do not."""
@@ -102,6 +123,8 @@ class RedisCounters(Rebuilding):
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.deliveries.last(1.0)
+        with contextlib.suppress(CountersAway):
+            await self._leases.end()
         await self._nodes.stop()
 
     def sweep(self, settle: SettleOrphan) -> AsyncIterator[list[Orphan]]:
@@ -191,6 +214,12 @@ class RedisCounters(Rebuilding):
             live = self._epochs.live.get(tag)
             if live is None or live[:EPOCH_DIGITS] != epoch:  # it was not told of this hold
                 self._epochs.doubt([tag])
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """None of them ends by itself, but one that looks at all epochs once."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("counting in Redis goes on without its upkeep", exc_info=error)
 
 
 def _level(ask: Ask, state: State | None) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from billing.counters.asks import Admitted, Answer, Ask, Hold
-from billing.counters.calls import Unanswered
+from billing.counters.batches import Unanswered
 from billing.counters.deliveries import Deliveries
 from billing.counters.epochs import Epochs
 from billing.counters.holds import Holds, Own

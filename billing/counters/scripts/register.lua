@@ -1,5 +1,5 @@
--- KEYS: a held hash. ARGV: the epoch, the worker, '1' when these are its last, record ids each with
--- its payload, and a new mark. Tells a new epoch of a worker's holds; returns the epoch in force.
+-- KEYS: a held hash. ARGV: the epoch, the worker, '0' when more will follow, '2' when it never
+-- held anything before, else '1', record ids each with its payload, and a new mark. Tells a new epoch of a worker's holds; returns the epoch in force.
 --
 -- A worker that comes late (it was frozen) finds counters that were rebuilt without its holds:
 -- purses become cold again, slots and buckets are corrected.
@@ -46,10 +46,10 @@ for i = 4, #ARGV - 1, 2 do
     redis.call('HSET', held, ARGV[i], ARGV[i + 1])
   end
 end
-if ARGV[3] == '1' then
+if ARGV[3] ~= '0' then
   redis.call('SADD', beside(held, 'workers'), worker)
   redis.call('EXPIRE', beside(held, 'workers'), DAY)
-  if late then
+  if late and ARGV[3] == '1' then
     local all = redis.call('HGETALL', held)
     for i = 1, #all, 2 do
       local payload = all[i + 1]

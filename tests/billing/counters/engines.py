@@ -1,6 +1,7 @@
 """Engines to test, on a clock of the test's own."""
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -88,12 +89,10 @@ class Desk:
         self.counters, self.clock = counters, clock
         self.records: dict[str, Counter[str]] = {}
         """What each committed record used, by key."""
-        self._number = 0
         self._settled: dict[str, Counter[str]] = {}
 
     def hold(self, *asks: Ask, entry: bytes = b"") -> Hold:
-        self._number += 1
-        return Hold(f"00000000-0000-7000-8000-{self._number:012}", list(asks), entry)
+        return Hold(str(uuid.uuid4()), list(asks), entry)
 
     async def admit(self, *asks: Ask) -> tuple[Hold, Answer]:
         hold = self.hold(*asks)
@@ -123,14 +122,14 @@ class Desk:
         return sum(used[key] for used in records)
 
     async def settle(self, hold: Hold, *used: int) -> Sequence[int] | None:
-        asks = list(hold.asks)
-        levels = await self.counters.settle(hold, list(used))
-        if levels is not None:
-            amounts: Counter[str] = Counter()
-            for ask, amount in zip(asks, used, strict=True):
-                amounts[ask.key] += amount
-            self._settled[hold.record_id] = amounts
-        return levels
+        self.will_commit(hold, used)
+        return await self.counters.settle(hold, list(used))
+
+    def will_commit(self, hold: Hold, used: Sequence[int]) -> None:
+        amounts: Counter[str] = Counter()
+        for ask, amount in zip(hold.asks, used, strict=True):
+            amounts[ask.key] += amount
+        self._settled[hold.record_id] = amounts
 
     async def commit(self, *holds: Hold) -> None:
         """The database has them; and is told so."""
