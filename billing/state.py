@@ -1,6 +1,6 @@
 """The state of limits and budgets, for people: which rows an owner has, and their figures. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,6 +90,16 @@ def rows_of(owner: Owner, rule: Rule, users: Iterable[User], period: Period) -> 
             continue
         for budget in rule.budgets:
             yield Row(rule, budget, scope, period, rule.ask(scope, period, 0), owner.note)
+
+
+def asked(rows: Sequence[Row]) -> list[Row]:
+    """The rows that are ever asked: of two limits that count in one counter, the narrower."""
+    narrowest: dict[str, Row] = {}
+    for row in rows:
+        held = narrowest.get(row.ask.key)
+        if held is None or (row.ask.most, row.ask.amount) < (held.ask.most, held.ask.amount):
+            narrowest[row.ask.key] = row
+    return [row for row in rows if row.budget is not None or narrowest[row.ask.key] is row]
 
 
 class Figures(NamedTuple):
