@@ -20,6 +20,7 @@ from billing.wording import (
     reset_in_words,
     rule_in_words,
     scope_in_words,
+    timezone_in_words,
 )
 from tenants.models import Tenant
 
@@ -110,7 +111,7 @@ def line(standing: Standing, asked: Asked) -> dict[str, Any]:
         "percent": f"{share}" if share < 1000 else "> 999",
         "level": "full" if taken >= 100 else "high" if taken >= 80 else "low",
         "resets": reset_in_words(row, figures),
-        "timezone": row.rule.timezone if row.period is not None and row.period.end else "",
+        "timezone": timezone_in_words(row),
         "from_records": figures.from_records,
         "adjust": "" if row.budget is None else _adjust_url(asked, row),
     }

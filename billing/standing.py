@@ -34,7 +34,7 @@ def standings(
             users = _users(owner, rule, period, user)
             found = list(rows_of(owner, rule, users, period))
             rows += found
-            if owner.keys is None:
+            if owner.keys is None and found and found[0].ask.kind != SLOTS:
                 recorded |= _recorded(rule, found, users)
     return _counted(asked(rows), recorded)
 

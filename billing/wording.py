@@ -74,6 +74,12 @@ def reset_in_words(row: Row, figures: Figures) -> str:
     return f"{end.day} {end:%b %Y, %H:%M}"
 
 
+def timezone_in_words(row: Row) -> str:
+    """Of what `reset_in_words` says; empty where no clock is meant."""
+    rule = row.rule
+    return rule.timezone if isinstance(rule, Purse) and rule.period != "total" else ""
+
+
 def _duration(milliseconds: int) -> str:
     """`42 s`, `12 min`, `3 h 20 min`; rounded up."""
     seconds = -(-milliseconds // 1000)
