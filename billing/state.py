@@ -1,8 +1,8 @@
 """The state of limits and budgets, for people: which rows an owner has, and their figures. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from billing.budgets import Budget, Period, Purse, read_purses
 from billing.counters.asks import Ask
@@ -42,14 +42,19 @@ class Owner:
 def rules_of(owner: Owner) -> Iterator[Rule]:
     """Every limit and purse of an owner, of all its aliases and models."""
     scope, limits = owner.scope, owner.terms.limits
-    yield from read_limits(scope, limits)
-    yield from read_limits(scope._replace(per_user=True), limits.get("per_user", {}))
-    for alias, own in limits.get("per_alias", {}).items():
-        yield from read_limits(scope.narrowed("alias", alias), own)
+    yield from _limits(scope, limits)
+    yield from _limits(scope._replace(per_user=True), limits.get("per_user", {}))
+    for alias, own in sorted(limits.get("per_alias", {}).items()):
+        yield from _limits(scope.narrowed("alias", alias), own)
     if not scope.where and not scope.per_user:  # nobody else's are asked
-        for model, own in limits.get("per_model", {}).items():
-            yield from read_limits(scope.narrowed("model", model), own)
+        for model, own in sorted(limits.get("per_model", {}).items()):
+            yield from _limits(scope.narrowed("model", model), own)
     yield from read_purses(scope, owner.terms.budgets, timezone=owner.timezone)
+
+
+def _limits(scope: Scope, configured: Mapping[str, Any]) -> list[Limit]:
+    """In the same order whatever the database made of it: concurrency, requests, tokens."""
+    return sorted(read_limits(scope, configured), key=lambda limit: (limit.unit, limit.window))
 
 
 @dataclass(frozen=True, slots=True)
