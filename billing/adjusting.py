@@ -18,7 +18,7 @@ def read_adjustment(standing: Standing, text: str) -> int:
     """Nano-units, or tokens, of what somebody typed; below 0 it gives room. Raises ValueError."""
     purse = standing.row.rule
     assert isinstance(purse, Purse)
-    amount = _tokens(text) if purse.unit == "tokens" else to_nano(text.strip())
+    amount = _tokens(text) if purse.unit == "tokens" else _money(text)
     if amount == 0:
         raise ValueError("0 changes nothing")
     after = standing.figures.used + amount
@@ -28,13 +28,21 @@ def read_adjustment(standing: Standing, text: str) -> int:
     return amount
 
 
+def _money(text: str) -> int:
+    """The sign apart, so that what is too large is said to be so either way."""
+    size = to_nano(text.removeprefix("-"))
+    if size < 0:
+        raise ValueError(f"{text!r} is not a decimal number")
+    return -size if text.startswith("-") else size
+
+
 def _tokens(text: str) -> int:
     try:
         amount = int(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a whole number of tokens") from None
     if abs(amount) >= LARGEST:
-        raise ValueError(f"{amount} is not below {LARGEST}")
+        raise ValueError(f"{abs(amount)} is not below {LARGEST}")
     return amount
 
 

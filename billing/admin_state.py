@@ -14,7 +14,14 @@ from django.utils.text import slugify
 from billing.owners import currency_of, owners_of, owners_of_gateway
 from billing.standing import MOST_USERS, Standing, standings
 from billing.state import GROUPS, Row
-from billing.wording import amount_in_words, reset_in_words, rule_in_words, scope_in_words
+from billing.wording import (
+    amount_in_short,
+    amount_in_words,
+    reset_in_words,
+    rule_in_words,
+    scope_in_words,
+    timezone_in_words,
+)
 from tenants.models import Tenant
 
 NAMED_TENANTS = 500
@@ -89,23 +96,29 @@ def line(standing: Standing, asked: Asked) -> dict[str, Any]:
     """A row of the table, in words."""
     row, figures = standing
     used = figures.percent(figures.used)
-    taken = figures.percent(figures.used + figures.reserved)
+    taken, share = figures.percent(figures.used + figures.reserved), figures.percent_taken
     return {
         "anchor": anchor(row),
         "scope": scope_in_words(row),
         "rule": rule_in_words(row, asked.currency),
         "kind": "" if row.budget is None else "hard" if row.budget.hard else "soft",
-        "used": amount_in_words(row, figures.used),
-        "reserved": amount_in_words(row, figures.reserved),
-        "remaining": amount_in_words(row, figures.remaining),
+        "used": _amount(row, figures.used),
+        "reserved": _amount(row, figures.reserved),
+        "remaining": _amount(row, figures.remaining),
+        "is_over": figures.remaining < 0,
         "used_percent": used,
         "reserved_percent": taken - used,
-        "percent": figures.percent_taken,
+        "percent": f"{share}" if share < 1000 else "> 999",
         "level": "full" if taken >= 100 else "high" if taken >= 80 else "low",
         "resets": reset_in_words(row, figures),
+        "timezone": timezone_in_words(row),
         "from_records": figures.from_records,
         "adjust": "" if row.budget is None else _adjust_url(asked, row),
     }
+
+
+def _amount(row: Row, amount: int) -> dict[str, str]:
+    return {"short": amount_in_short(row, amount), "exact": amount_in_words(row, amount)}
 
 
 def anchor(row: Row) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum, TextField
 from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from billing.budgets import Period, Purse
@@ -30,7 +31,8 @@ def _records(scope: Scope, apart_from: Collection[str]) -> QuerySet[UsageRecord]
         records = records.filter(tenant=scope.owner)
     for column, value in scope.where:
         if column.startswith("label:"):
-            label = KeyTextTransform(column.removeprefix("label:"), "labels")
+            # Cast, or SQLite compares it with the value read as JSON, which most labels are not.
+            label = Cast(KeyTextTransform(column.removeprefix("label:"), "labels"), TextField())
             records = records.alias(counted_label=label).filter(counted_label=value)
         else:
             records = records.filter(**{column: value})

@@ -10,7 +10,7 @@ from billing.counters import reading
 from billing.counters.asks import SLOTS
 from billing.limits import WINDOWS, Limit
 from billing.rebuild import adjusted, settled_in, used_by_users, used_lately
-from billing.state import Figures, Owner, Row, Rule, User, rows_of, rules_of
+from billing.state import Figures, Owner, Row, Rule, User, asked, rows_of, rules_of
 
 MOST_USERS = 20
 
@@ -34,9 +34,9 @@ def standings(
             users = _users(owner, rule, period, user)
             found = list(rows_of(owner, rule, users, period))
             rows += found
-            if owner.keys is None:
+            if owner.keys is None and found and found[0].ask.kind != SLOTS:
                 recorded |= _recorded(rule, found, users)
-    return _counted(rows, recorded)
+    return _counted(asked(rows), recorded)
 
 
 def _period(rule: Rule, now: float) -> Period:

@@ -1,8 +1,8 @@
 """The state of limits and budgets, for people: which rows an owner has, and their figures. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from billing.budgets import Budget, Period, Purse, read_purses
 from billing.counters.asks import Ask
@@ -42,14 +42,19 @@ class Owner:
 def rules_of(owner: Owner) -> Iterator[Rule]:
     """Every limit and purse of an owner, of all its aliases and models."""
     scope, limits = owner.scope, owner.terms.limits
-    yield from read_limits(scope, limits)
-    yield from read_limits(scope._replace(per_user=True), limits.get("per_user", {}))
-    for alias, own in limits.get("per_alias", {}).items():
-        yield from read_limits(scope.narrowed("alias", alias), own)
+    yield from _limits(scope, limits)
+    yield from _limits(scope._replace(per_user=True), limits.get("per_user", {}))
+    for alias, own in sorted(limits.get("per_alias", {}).items()):
+        yield from _limits(scope.narrowed("alias", alias), own)
     if not scope.where and not scope.per_user:  # nobody else's are asked
-        for model, own in limits.get("per_model", {}).items():
-            yield from read_limits(scope.narrowed("model", model), own)
+        for model, own in sorted(limits.get("per_model", {}).items()):
+            yield from _limits(scope.narrowed("model", model), own)
     yield from read_purses(scope, owner.terms.budgets, timezone=owner.timezone)
+
+
+def _limits(scope: Scope, configured: Mapping[str, Any]) -> list[Limit]:
+    """In the same order whatever the database made of it: concurrency, requests, tokens."""
+    return sorted(read_limits(scope, configured), key=lambda limit: (limit.unit, limit.window))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,16 @@ def rows_of(owner: Owner, rule: Rule, users: Iterable[User], period: Period) -> 
             continue
         for budget in rule.budgets:
             yield Row(rule, budget, scope, period, rule.ask(scope, period, 0), owner.note)
+
+
+def asked(rows: Sequence[Row]) -> list[Row]:
+    """The rows that are ever asked: of two limits that count in one counter, the narrower."""
+    narrowest: dict[str, Row] = {}
+    for row in rows:
+        held = narrowest.get(row.ask.key)
+        if held is None or (row.ask.most, row.ask.amount) < (held.ask.most, held.ask.amount):
+            narrowest[row.ask.key] = row
+    return [row for row in rows if row.budget is not None or narrowest[row.ask.key] is row]
 
 
 class Figures(NamedTuple):

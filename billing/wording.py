@@ -8,6 +8,9 @@ from billing.limits import Limit
 from billing.state import Figures, Row, full_again_in
 from gateway_project.units import from_nano
 
+MILLIONTH = 1_000
+"""Of a unit of currency, in nano-units."""
+
 
 def scope_in_words(row: Row) -> str:
     """`The tenant acme`, `The alias pro of the project search`; whose page it is goes without
@@ -32,15 +35,32 @@ def rule_in_words(row: Row, currency: str) -> str:
 
 
 def amount_in_words(row: Row, amount: int) -> str:
-    """In the rule's unit, which it does not name: `1,234.5`."""
-    if not isinstance(row.rule, Purse) or row.rule.unit == "tokens":
+    """In the rule's unit, which it does not name: `1,234.5`. Exact."""
+    return _grouped(from_nano(amount)) if _is_money(row) else f"{amount:,}"
+
+
+def amount_in_short(row: Row, amount: int) -> str:
+    """Money to a millionth, rounded half up, unless it is less than that."""
+    if not _is_money(row):
         return f"{amount:,}"
-    whole, dot, rest = from_nano(abs(amount)).partition(".")
-    return f"{'-' if amount < 0 else ''}{int(whole):,}{dot}{rest}"
+    rounded = (abs(amount) + MILLIONTH // 2) // MILLIONTH * MILLIONTH
+    if rounded == 0:
+        return amount_in_words(row, amount)
+    return _grouped(from_nano(-rounded if amount < 0 else rounded))
+
+
+def _is_money(row: Row) -> bool:
+    return isinstance(row.rule, Purse) and row.rule.unit != "tokens"
+
+
+def _grouped(decimal: str) -> str:
+    sign = "-" if decimal.startswith("-") else ""
+    whole, dot, rest = decimal.removeprefix("-").partition(".")
+    return f"{sign}{int(whole):,}{dot}{rest}"
 
 
 def reset_in_words(row: Row, figures: Figures) -> str:
-    """When a period ends, or a bucket is full again."""
+    """When a period ends, in the budget's timezone; when a bucket is full again."""
     rule = row.rule
     if isinstance(rule, Limit):
         if rule.unit == "concurrency":
@@ -51,7 +71,13 @@ def reset_in_words(row: Row, figures: Figures) -> str:
     if not row.period.end:
         return "never"
     end = datetime.datetime.fromtimestamp(row.period.end, ZoneInfo(rule.timezone))
-    return f"{end.day} {end:%b %Y, %H:%M} {rule.timezone}"
+    return f"{end.day} {end:%b %Y, %H:%M}"
+
+
+def timezone_in_words(row: Row) -> str:
+    """Of what `reset_in_words` says; empty where no clock is meant."""
+    rule = row.rule
+    return rule.timezone if isinstance(rule, Purse) and rule.period != "total" else ""
 
 
 def _duration(milliseconds: int) -> str:

@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from billing.models import Attempt, PriceBook, PriceVersion, RefusalCount, UsageRecord
+from billing.models import (
+    Attempt,
+    BudgetAdjustment,
+    PriceBook,
+    PriceVersion,
+    RefusalCount,
+    UsageRecord,
+)
 from tests.admin_pages import list_of, new_page_of, page_of, problems_on, save
 from tests.factories import (
     AttemptFactory,
+    BudgetAdjustmentFactory,
     ModelFactory,
     PriceBookFactory,
     PriceFactory,
@@ -92,6 +100,7 @@ class TestRecords:
             (UsageRecordFactory, UsageRecord),
             (AttemptFactory, Attempt),
             (RefusalCountFactory, RefusalCount),
+            (BudgetAdjustmentFactory, BudgetAdjustment),
         ],
     )
     def test_they_are_only_read(self, admin_client: Client, factory: Any, model: Any) -> None:
@@ -110,6 +119,14 @@ class TestRecords:
         content = admin_client.get(list_of(UsageRecord)).content.decode()
         assert "0.00054 USD" in content
         assert "812 ms" in content
+
+    def test_adjustments_are_of_money_or_of_tokens(self, admin_client: Client) -> None:
+        BudgetAdjustmentFactory.create(amount=-1_500_000_000)
+        BudgetAdjustmentFactory.create(counter="{gw}||tokens|UTC|total", tenant="", amount=700)
+        content = admin_client.get(list_of(BudgetAdjustment)).content.decode()
+        assert ">-1.5<" in content
+        assert ">700 tokens<" in content
+        assert "(gateway)" in content
 
     @pytest.mark.parametrize(
         ("asked", "found"),

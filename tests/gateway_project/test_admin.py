@@ -14,6 +14,7 @@ from tests.admin_pages import filled, list_of, new_page_of, page_of, problems_on
 from tests.factories import (
     AliasFactory,
     AttemptFactory,
+    BudgetAdjustmentFactory,
     CredentialFactory,
     FallbackFactory,
     GuardFactory,
@@ -59,6 +60,7 @@ def everything() -> None:
         UsageRecordFactory,
         AttemptFactory,
         RefusalCountFactory,
+        BudgetAdjustmentFactory,
     ):
         factory.create()
 

@@ -206,12 +206,34 @@ class TestKeys:
         assert other not in revoked
         assert Revision.objects.get(name="keys").number == before + 2
 
+    def test_a_keys_page_has_a_button_until_it_has_ended(self, admin_client: Client) -> None:
+        living, ending, ended = (
+            KeyFactory.create(revoked_at=moment)
+            for moment in (None, timezone.now() + datetime.timedelta(hours=1), timezone.now())
+        )
+        shown = [
+            'value="revoke"' in admin_client.get(page_of(key)).content.decode()
+            for key in (living, ending, ended)
+        ]
+        assert shown == [True, True, False]
+
+    def test_the_button_asks_and_leads_back(self, admin_client: Client) -> None:
+        key = KeyFactory.create()
+        data = {"action": "revoke", "_selected_action": [key.pk], "from_page": "yes"}
+        asked = admin_client.post(list_of(Key), data).content.decode()
+        assert (page_of(key) in asked, 'name="from_page"' in asked) == (True, True)
+        done = admin_client.post(list_of(Key), data | {"confirmed": "yes"})
+        assert done["Location"] == page_of(key)
+        key.refresh_from_db()
+        assert key.revoked_at is not None
+
     def test_who_may_only_look_cannot_revoke(self, client: Client) -> None:
         looker = User.objects.create_user("looker", is_staff=True)
         looker.user_permissions.add(Permission.objects.get(codename="view_key"))
         client.force_login(looker)
         key = KeyFactory.create()
         assert client.get(list_of(Key)).status_code == 200
+        assert 'value="revoke"' not in client.get(page_of(key)).content.decode()
         self._revoke(client, key)
         key.refresh_from_db()
         assert key.revoked_at is None
