@@ -107,7 +107,7 @@ def all_at_once(
 
 async def _press(
     gateway: GatewayProcess, key: IssuedKey, path: str, body: Document, callers: int, seconds: float
-) -> tuple[int, float]:
+) -> tuple[int, float, float]:
     limits = httpx.Limits(max_connections=callers)
     async with httpx.AsyncClient(
         base_url=gateway.url,
@@ -118,16 +118,22 @@ async def _press(
         limits=limits,
     ) as client:
         began, good = time.monotonic(), 0
+        first, last = 0.0, 0.0
 
         async def call() -> None:
-            nonlocal good
+            nonlocal good, first, last
             while time.monotonic() - began < seconds:
+                sent = time.monotonic()
                 answer = await client.post(path, json=body)
-                good += answer.status_code == 200
-                await asyncio.sleep(0.005 if answer.status_code == 429 else 0)
+                first = first or time.monotonic()
+                if answer.status_code == 200:
+                    good += 1
+                else:
+                    last = max(last, sent)
+                    await asyncio.sleep(0.005)
 
         await asyncio.gather(*(call() for _ in range(callers)))
-        return good, time.monotonic() - began
+        return good, last - first, time.monotonic() - began
 
 
 def press(
@@ -138,6 +144,8 @@ def press(
     *,
     callers: int,
     seconds: float,
-) -> tuple[int, float]:
-    """Endless demand for a while: the requests that were let through, and the seconds it took."""
+) -> tuple[int, float, float]:
+    """Endless demand for a while: the requests that were let through; the seconds from the first
+    answer to the last request that was refused, at which moment the limit was surely used up; and
+    the seconds in all."""
     return asyncio.run(_press(gateway, key, path, body, callers, seconds))
