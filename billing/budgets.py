@@ -85,6 +85,8 @@ class Purse:
     timezone: str
     budgets: tuple[Budget, ...]
     most: int
+    least: int
+    """The smallest of all its budgets."""
 
     @property
     def is_hard(self) -> bool:
@@ -132,7 +134,12 @@ def read_purses(
         key = (scope, unit, entry["period"], entry.get("timezone") or timezone)
         found.setdefault(key, []).append(_budget(entry))
     return [
-        Purse(*key, tuple(budgets), min((b.amount for b in budgets if b.hard), default=NO_LIMIT))
+        Purse(
+            *key,
+            budgets=tuple(budgets),
+            most=min((b.amount for b in budgets if b.hard), default=NO_LIMIT),
+            least=min(b.amount for b in budgets),
+        )
         for key, budgets in found.items()
     ]
 

@@ -14,6 +14,8 @@ import structlog
 
 from billing.budgets import Calendar, Purse
 from billing.counters.asks import (
+    NO_LIMIT,
+    PURSE,
     Admitted,
     Answer,
     Ask,
@@ -27,9 +29,10 @@ from billing.counters.asks import (
 )
 from billing.limits import Limit
 from billing.plans import Plan
+from billing.records import Record
 from proxy import metrics
 from proxy.budget_shares import BudgetShares
-from proxy.claims import NOTHING, Claim, Plans, limit_claims, purse_claims, strictest, wanted
+from proxy.claims import Claim, Plans, Wanted, purse_claims
 from proxy.clamping import NoRoom, expose, hold_to, pass_over, room_for
 from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
@@ -135,25 +138,15 @@ class Admission:
     def _claims(self, exchange: Exchange, plan: Plan) -> list[Claim]:
         body, choice = exchange.body, exchange.choice
         assert choice is not None
-        want = wanted(
-            exchange.exposures.values(), answers=body.answers, limit=exchange.output_limit
+        outline = self._plans.outline(exchange, plan, choice.targets[0])
+        want = Wanted(
+            list(exchange.exposures.values()), answers=body.answers, limit=exchange.output_limit
         )
-        exchange.reserved = want.charge if plan.is_hard else None
-        if not plan.limits and not plan.purses and not _has_target_limits(choice.targets[0]):
-            return self._target_claims(exchange, choice.targets[0], want.tokens)
-        claims = strictest(
-            [
-                *limit_claims(plan.limits, exchange, want.tokens),
-                *self._target_claims(exchange, choice.targets[0], want.tokens),
-                *purse_claims(plan, exchange, self._calendar, want),
-            ]
-        )
-        check_size(claims, quick_count(exchange.raw) + (body.output_limit or 0) * body.answers)
-        return claims
-
-    def _target_claims(self, exchange: Exchange, target: Target, tokens: int) -> list[Claim]:
-        limits = self._plans.of_target(exchange, target)
-        return list(limit_claims(limits, exchange, tokens)) if limits else []
+        exchange.reserved = want.most("charge") if plan.is_hard else None
+        if outline.smallest is not None:
+            surely = quick_count(exchange.raw) + (body.output_limit or 0) * body.answers
+            check_size(outline.smallest, surely)
+        return outline.claims(want, is_free=exchange.endpoint.kind == "count")
 
     async def _ask(self, exchange: Exchange, store: Store, claims: list[Claim]) -> Answer:
         hold = Hold(exchange.record_id, [claim.ask for claim in claims])
@@ -219,9 +212,10 @@ class Admission:
         if exchange.hold is None and not self._plans.of_target(exchange, target):
             return True
         last = [claim for claim in exchange.claims if _is_targets(claim)]
-        limit = exchange.output_limit
-        want = wanted([exchange.exposures[target.model.identity]], answers=1, limit=limit)
-        claims = strictest(self._target_claims(exchange, target, want.tokens))
+        exposures = [exchange.exposures[target.model.identity]]
+        want = Wanted(exposures, answers=1, limit=exchange.output_limit)
+        is_free = exchange.endpoint.kind == "count"
+        claims = self._plans.target_outline(exchange, target).claims(want, is_free=is_free)
         if not last and not claims:
             return True
         try:
@@ -236,11 +230,18 @@ class Admission:
         if hold is None:
             return True
         given = [(claim.ask, _failed_use(claim.ask, claim)) for claim in last]
-        exchange.claims = [claim for claim in exchange.claims if not _is_targets(claim)]
+        kept = [
+            (claim, level)
+            for claim, level in zip(exchange.claims, exchange.levels, strict=True)
+            if not _is_targets(claim)
+        ]
+        exchange.claims = [claim for claim, _ in kept]
+        exchange.levels = [level for _, level in kept]
         for _ in range(TRIES):
             answer = await self.counters.change(hold, given, [claim.ask for claim in claims])
             if type(answer) is Admitted:
                 exchange.claims = [*exchange.claims, *claims]
+                exchange.levels = [*exchange.levels, *answer.levels]
                 return True
             if isinstance(answer, Refused):
                 return False
@@ -255,14 +256,16 @@ class Admission:
         hold = exchange.hold
         assert hold is not None
         exchange.hold = None
-        used = [_used(claim, exchange) for claim in exchange.claims]
+        assert exchange.record is not None
+        used = _used(exchange.claims, exchange.record)
         try:
             settled = await self.counters.settle(hold, used)
         finally:
             self._tell_lines(exchange)
         if settled is None:
             return False
-        self._shares.note(exchange.claims, settled)
+        if exchange.snapshot.routing.asks_budgets:
+            self._shares.note(exchange.claims, settled)
         self._notices.settled(exchange, settled, store)
         return True
 
@@ -277,7 +280,7 @@ class Admission:
     def budget_used(self, exchange: Exchange) -> float | None:
         """The share of the tightest budget that the request would meet, as last seen here."""
         plan = self._plans.of_caller(exchange)
-        return self._shares.tightest(purse_claims(plan, exchange, self._calendar, NOTHING))
+        return self._shares.tightest(purse_claims(plan, exchange, self._calendar))
 
     async def release(self, exchange: Exchange) -> None:
         """Gives everything back, as if the request had not been."""
@@ -302,10 +305,6 @@ async def finish(settling: Awaitable[bool]) -> bool:
     return task.result()
 
 
-def _has_target_limits(target: Target) -> bool:
-    return bool(target.model.limits or target.model.provider.limits)
-
-
 def _is_targets(claim: Claim) -> bool:
     """Of the target alone: another target may have room."""
     return any(column in ("provider", "model") for column, _ in claim.rule.scope.where)
@@ -317,10 +316,8 @@ def _failed_use(ask: Ask, claim: Claim) -> int:
     return ask.take if claim.rule.unit == "requests" else 0
 
 
-def _used(claim: Claim, exchange: Exchange) -> int:
-    """What a settled request used of one counter."""
-    rule, take, record = claim.rule, claim.ask.take, exchange.record
-    assert record is not None
+def _used(claims: Sequence[Claim], record: Record) -> list[int]:
+    """What a settled request used of each counter."""
     tokens = (
         record.input_tokens
         + record.cached_input_tokens
@@ -328,9 +325,12 @@ def _used(claim: Claim, exchange: Exchange) -> int:
         + record.output_tokens
         + record.reasoning_tokens
     )
-    if isinstance(rule, Limit):
-        return tokens if rule.unit == "tokens" else take
-    used = tokens
-    if rule.unit != "tokens":
-        used = (record.charge if rule.unit == "charge" else record.cost) or 0
-    return min(used, take) if rule.is_hard else used
+    by_unit = {"charge": record.charge or 0, "cost": record.cost or 0, "tokens": tokens}
+    used = []
+    for rule, _, _, ask in claims:
+        if ask[0] == PURSE:
+            amount = by_unit[rule.unit]
+            used.append(min(amount, ask[2]) if ask[3] != NO_LIMIT else amount)
+        else:
+            used.append(tokens if rule.unit == "tokens" else ask[2])
+    return used
