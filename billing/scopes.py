@@ -16,6 +16,8 @@ class Scope(NamedTuple):
     owner: str
     where: Where = ()
     per_user: bool = False
+    tier: str = ""
+    """Of whose terms these are, where keys of one tenant have several: their counters differ."""
 
     def narrowed(self, column: str, value: str) -> "Scope":
         return self._replace(where=(*self.where, (column, value)))
@@ -23,7 +25,7 @@ class Scope(NamedTuple):
     def of_user(self, tenant: str, user: str) -> "Scope":
         """The scope of one user of a tenant: no two tenants share a user."""
         own = () if self.owner else (("tenant", tenant),)
-        return Scope(self.owner, (*self.where, *own, ("user", user)))
+        return Scope(self.owner, (*self.where, *own, ("user", user)), tier=self.tier)
 
     @property
     def key(self) -> str:
@@ -31,7 +33,7 @@ class Scope(NamedTuple):
         user's name can look like another scope."""
         tag = tenant_tag(self.owner) if self.owner else GATEWAY_TAG
         where = "&".join(f"{column}={quote(value, safe='')}" for column, value in self.where)
-        return f"{tag}{self.owner}|{where}"
+        return f"{tag}{self.owner}|{where}{'~' if self.tier else ''}{self.tier}"
 
     @property
     def said(self) -> str:

@@ -22,6 +22,8 @@ _MEDIA = re.compile(
     rb'|input_audio|document|source)"\s*+:|"type"\s*+:\s*+"(?:image|document|file|input_)'
 )
 """Where a body of any dialect may hold media; a body without it has none."""
+_ESCAPED = re.compile(rb"\\u00[4-7]")
+"""Letters that are escaped, as no serialiser does: they may spell the same."""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,8 @@ class InputBound:
     def __init__(self, exchange: Exchange) -> None:
         self.size = len(exchange.raw)
         self._media: list[str] = []
-        if exchange.endpoint.kind != "embeddings" and _MEDIA.search(exchange.raw):
+        raw = exchange.raw
+        if exchange.endpoint.kind != "embeddings" and (_MEDIA.search(raw) or _ESCAPED.search(raw)):
             self._look(exchange)
 
     def _look(self, exchange: Exchange) -> None:

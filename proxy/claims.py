@@ -6,7 +6,7 @@ from typing import NamedTuple
 from billing.budgets import Calendar, Period, Purse
 from billing.counters.asks import NO_LIMIT, Ask
 from billing.limits import Limit
-from billing.plans import Asking, Plan, caller_plan, target_limits
+from billing.plans import Asking, Owned, Plan, caller_plan, owners, target_limits
 from billing.scopes import Scope
 from proxy.bounds import Exposure, most
 from proxy.exchange import Exchange
@@ -34,15 +34,15 @@ class Wanted:
 
     __slots__ = ("_exposures", "_known", "tokens")
 
-    def __init__(self, exposures: Sequence[Exposure], *, answers: int, limit: int | None) -> None:
-        """`limit` is what each answer is held to."""
+    def __init__(self, exposures: Sequence[Exposure], *, answers: int, asked: int | None) -> None:
+        """`asked` is what the caller allows each answer."""
         self._exposures = exposures
         self._known: dict[str, int | None] = {}
         assumed = ASSUMED_OUTPUT * answers
         self.tokens = 0
         for exposure in exposures:
             output = exposure.bound.output
-            if limit is None and (output is None or output > assumed):
+            if asked is None and (output is None or output > assumed):
                 output = assumed
             self.tokens = max(self.tokens, exposure.bound.input + (output or 0))
 
@@ -105,23 +105,23 @@ class Plans:
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._plans: dict[tuple[Asking, str], Plan] = {}
-        self._targets: dict[tuple[str, int], tuple[Limit, ...]] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._targets: dict[tuple[object, ...], tuple[Limit, ...]] = {}
         self._outlines: dict[tuple[object, ...], Outline] = {}
         self._calendar = Calendar()
 
     def _renew(self, snapshot: Snapshot) -> None:
         if snapshot is not self._snapshot:
             self._snapshot, self._plans, self._targets, self._outlines = snapshot, {}, {}, {}
-        if max(len(self._plans), len(self._outlines)) > REMEMBERED_PLANS:
-            self._plans, self._outlines = {}, {}
+        if max(len(self._plans), len(self._targets), len(self._outlines)) > REMEMBERED_PLANS:
+            self._plans, self._targets, self._outlines = {}, {}, {}
 
     def outline(self, exchange: Exchange, plan: Plan, target: Target) -> Outline:
         """What the request meets when this target answers."""
         caller = exchange.caller
         assert caller is not None
         labels = tuple(sorted(exchange.labels.items())) if plan.has_labels else ()
-        key = (id(plan), exchange.user, id(target.model), caller.tenant.name, labels)
+        key = (id(plan), exchange.user, id(target.model), labels)
         known = self._outlines.get(key)
         if known is None or 0 < known.until <= exchange.started_at:
             tenant, user = caller.tenant.name, exchange.user
@@ -143,42 +143,49 @@ class Plans:
 
     def of_caller(self, exchange: Exchange) -> Plan:
         """What the request meets whichever target answers."""
-        caller, alias, snapshot = exchange.caller, exchange.alias, exchange.snapshot
+        caller, alias = exchange.caller, exchange.alias
         assert caller is not None and alias is not None
-        self._renew(snapshot)
-        tenant = caller.tenant
-        asking = Asking(tenant.name, exchange.project, caller.key, alias.name)
-        plan = self._plans.get((asking, caller.tier))
+        self._renew(exchange.snapshot)
+        name = (caller.tenant.name, exchange.project, caller.key, caller.tier, alias.name)
+        plan = self._plans.get(name)
         if plan is None:
-            policy = tenant.policies.get(caller.key)
-            plan = self._plans[asking, caller.tier] = caller_plan(
-                asking,
-                timezone=tenant.timezone,
-                gateway=snapshot.routing.terms,
-                tenant=tenant.terms,
-                project=tenant.projects.get(exchange.project),
-                key=policy.terms if policy else None,
-                tier=snapshot.tiers.get(caller.tier) if caller.tier != tenant.tier else None,
+            plan = self._plans[name] = caller_plan(
+                _owners(exchange), alias=alias.name, timezone=caller.tenant.timezone
             )
         return plan
 
     def of_target(self, exchange: Exchange, target: Target) -> tuple[Limit, ...]:
         """What an attempt meets at one target."""
-        assert exchange.caller is not None
+        caller = exchange.caller
+        assert caller is not None
         self._renew(exchange.snapshot)
-        tenant, model = exchange.caller.tenant, target.model
-        known = self._targets.get((tenant.name, id(model)))
+        model = target.model
+        name = (caller.tenant.name, exchange.project, caller.key, caller.tier, id(model))
+        known = self._targets.get(name)
         if known is None:
-            known = self._targets[tenant.name, id(model)] = target_limits(
-                tenant.name,
+            known = self._targets[name] = target_limits(
+                _owners(exchange),
                 provider=_scope_of(model.provider.tenant, "provider", model.provider.name),
                 provider_limits=model.provider.limits,
                 model=_scope_of(model.tenant, "model", model.name),
                 model_limits=model.limits,
-                gateway=exchange.snapshot.routing.terms,
-                own=tenant.terms,
             )
         return known
+
+
+def _owners(exchange: Exchange) -> tuple[Owned, ...]:
+    caller, snapshot = exchange.caller, exchange.snapshot
+    assert caller is not None
+    tenant = caller.tenant
+    policy = tenant.policies.get(caller.key)
+    return owners(
+        Asking(tenant.name, exchange.project, caller.key, caller.tier),
+        gateway=snapshot.routing.terms,
+        tenant=tenant.terms,
+        project=tenant.projects.get(exchange.project),
+        key=policy.terms if policy else None,
+        tier=snapshot.tiers.get(caller.tier) if caller.tier != tenant.tier else None,
+    )
 
 
 def _scope_of(owner: str, column: str, name: str) -> Scope:

@@ -23,17 +23,28 @@ def over_limit(claim: Claim, short: Short) -> RateLimitExceeded:
     """Names the limit, its scope and window."""
     assert isinstance(claim.rule, Limit)
     wait = short.wait / 1000 if short.wait >= 0 else CONCURRENCY_RETRY
-    return RateLimitExceeded(
+    error = RateLimitExceeded(
         f"The limit of {claim.rule.said(claim.scope)} is used up.", retry_after=wait
     )
+    names = {"requests": _REQUESTS, "tokens": _TOKENS}.get(claim.rule.unit)
+    if names is not None and claim.scope.owner:
+        left = _left(names, claim.ask, short.room)
+        error.headers.update({name.decode(): value.decode() for name, value in left})
+    return error
 
 
-def over_budget(claim: Claim, short: Short, now: float) -> InsufficientQuota:
-    """Names the budget, its amount, period and reset time."""
+def over_budget(claim: Claim, short: Short, currency: str, now: float) -> InsufficientQuota:
+    """Names the budget, its amount, period and reset time. How much the gateway itself may spend is
+    nobody's business."""
     purse, period = claim.rule, claim.period
     assert isinstance(purse, Purse) and period is not None
-    room = purse.written(max(short.room, 0))
-    message = f"The budget of {purse.said(claim.scope)} has no room for this request: {room} left"
+    if claim.scope.owner:
+        unit = "" if purse.unit == "tokens" else f" {currency}"
+        room = f"{purse.written(max(short.room, 0))}{unit}"
+        amount = f"{purse.written(purse.most)}{unit} {purse.per} of {claim.scope.said}"
+        message = f"The budget of {amount} has no room for this request: {room} left"
+    else:
+        message = f"The budget {purse.per} of {claim.scope.said} has no room for this request"
     if not period.end:
         return InsufficientQuota(f"{message}; it does not reset.", retry_after=None)
     return InsufficientQuota(
@@ -82,8 +93,8 @@ def left_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
         headers += _left(_TOKENS, tokens[1], tokens[2])
     if room is not None:
         headers.append((b"x-gateway-budget-remaining", from_nano(max(room, 0)).encode()))
-    if exchange.is_clamped:
-        headers.append((b"x-gateway-max-tokens-clamped", str(exchange.output_limit).encode()))
+    if exchange.clamped_to is not None:
+        headers.append((b"x-gateway-max-tokens-clamped", b"%d" % exchange.clamped_to))
     return headers
 
 
