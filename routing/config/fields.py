@@ -29,6 +29,10 @@ LARGEST_COUNT = 9_000_000_000_000_000
 """Below 2**53, as for amounts of money: a Redis counter is a double."""
 
 
+LARGEST_BUCKET = 10_000_000_000
+"""A day has 864,000 ticks (billing/counters/asks.py): times those it is still exact."""
+
+
 class Shape(BaseModel):
     """A mapping of the file. A key with nothing behind it says nothing: a field has its default, a
     thing in a mapping of things has nothing but defaults."""
@@ -101,6 +105,7 @@ Rate = Annotated[Decimal, PlainValidator(formats.between("0.000001", "1000000"))
 Integer = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+BucketCount = Annotated[int, Field(ge=1, le=LARGEST_BUCKET)]
 Timezone = Annotated[str, Field(max_length=64), AfterValidator(formats.timezone)]
 Currency = Annotated[str, _matches(r"[A-Z]{3}", "a currency is three capital letters, like USD")]
 Effective = Annotated[str, BeforeValidator(formats.effective)]

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from routing.config.fields import (
+    BucketCount,
     Count,
     Duration,
     Money,
@@ -40,8 +41,8 @@ ErrorKind = Literal[
 class TokenBucket(Shape):
     """`600`, or `{amount: 600, burst: 100}` for a bucket below the amount."""
 
-    amount: Count
-    burst: Count | None = None
+    amount: BucketCount
+    burst: BucketCount | None = None
 
     @model_validator(mode="before")
     @classmethod
