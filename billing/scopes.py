@@ -27,8 +27,8 @@ class Scope(NamedTuple):
 
     @property
     def key(self) -> str:
-        """`{t17}acme|project=search`: the head of its counters' keys. Columns and values are quoted,
-        so that no user's name, and no label's, can look like another scope."""
+        """`{t17}acme|project=search`: the head of its counters' keys. All of it is quoted, so that
+        no name of a user or label can look like another scope."""
         tag = tenant_tag(self.owner) if self.owner else GATEWAY_TAG
         where = "&".join(
             f"{quote(column, safe=':')}={quote(value, safe='')}" for column, value in self.where
