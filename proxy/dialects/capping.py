@@ -32,7 +32,8 @@ def _anthropic(raw: bytes, model: str, limit: int) -> bytes:
     """A budget of thoughts must be smaller than the limit."""
     changed: dict[str, Any] = {"max_tokens": limit}
     thinking = json.loads(raw).get("thinking")
-    if isinstance(thinking, dict) and (thinking.get("budget_tokens") or 0) >= limit:
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if isinstance(budget, int | float) and budget >= limit:
         fits = limit > _LEAST_THINKING
         changed["thinking"] = (
             {**thinking, "budget_tokens": limit - 1} if fits else {"type": "disabled"}
