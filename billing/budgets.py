@@ -87,6 +87,8 @@ class Purse:
     timezone: str
     budgets: tuple[Budget, ...]
     most: int
+    least: int
+    """The smallest of all its budgets."""
 
     @property
     def is_hard(self) -> bool:
@@ -111,10 +113,10 @@ class Purse:
     def ask(self, scope: Scope, period: Period, take: int) -> Ask:
         return Ask(PURSE, self.key(scope, period), take, self.most, until=period.end)
 
-    def said(self, scope: Scope) -> str:
-        """As an error names it."""
-        per = "in all" if self.period == "total" else f"per {self.period}"
-        return f"{self.written(self.most)} {per} of {scope.said}"
+    @property
+    def per(self) -> str:
+        """Its period in words."""
+        return "in all" if self.period == "total" else f"per {self.period}"
 
     def written(self, amount: int) -> str:
         """An amount of its unit, for people."""
@@ -129,12 +131,19 @@ def read_purses(
     found: dict[tuple[Scope, str, str, str], list[Budget]] = {}
     for entry in configured:
         scope = read_scope(owner.owner, entry.get("scope"))
-        scope = Scope(owner.owner, owner.where + scope.where, owner.per_user or scope.per_user)
+        scope = Scope(
+            owner.owner, owner.where + scope.where, owner.per_user or scope.per_user, owner.tier
+        )
         unit = "tokens" if "tokens" in entry else "charge" if owner.owner else "cost"
         key = (scope, unit, entry["period"], entry.get("timezone") or timezone)
         found.setdefault(key, []).append(_budget(entry))
     return [
-        Purse(*key, tuple(budgets), min((b.amount for b in budgets if b.hard), default=NO_LIMIT))
+        Purse(
+            *key,
+            budgets=tuple(budgets),
+            most=min((b.amount for b in budgets if b.hard), default=NO_LIMIT),
+            least=min(b.amount for b in budgets),
+        )
         for key, budgets in found.items()
     ]
 

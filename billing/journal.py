@@ -39,6 +39,11 @@ def _claim(folder: Path) -> tuple[Path, int]:
         os.close(file)
 
 
+def line_of(entry: Entry) -> bytes:
+    """An entry as a journal holds it, without the end of the line."""
+    return _encode(entry)
+
+
 class Segment:
     """One file, open for appending and locked by its worker."""
 
@@ -76,11 +81,6 @@ class Journal:
             if full.open_requests == 0:
                 full.discard()
 
-    @staticmethod
-    def line(record: Record, attempts: list[AttemptRow]) -> bytes:
-        """What `admit` writes, for whoever keeps a copy."""
-        return _encode(Entry(False, record, attempts))
-
     def admit(self, record: Record, attempts: list[AttemptRow]) -> Segment:
         """Writes what the record would be if this worker died now. Raises OSError."""
         self._roll()
@@ -94,8 +94,8 @@ class Journal:
         segment.append(_encode(Entry(False, record, attempts)) + b"\n")
 
     def settle(self, segment: Segment, entry: Entry) -> bytes:
-        """Writes the final record beside its admission, and returns it. Raises OSError."""
-        line = _encode(entry)
+        """Writes the final record beside its admission; returns the line. Raises OSError."""
+        line = line_of(entry)
         segment.append(line + b"\n")
         return line
 

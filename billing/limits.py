@@ -33,15 +33,12 @@ class Limit:
         per = next(name for name, window in WINDOWS.items() if window == self.window)
         return f"{self.unit}_per_{per}"
 
-    def ask(self, tenant: str, user: str, tokens: int) -> Ask:
-        """What one request takes; of a bucket that holds fewer tokens than that, all."""
-        key = self.key
-        if self.scope.per_user:
-            key = _key(self.scope.of_user(tenant, user), self.unit, self.window)
+    def ask(self, scope: Scope) -> Ask:
+        """For one request, or one token. `scope` is the limit's own, or one user's of it."""
+        key = _key(scope, self.unit, self.window) if self.scope.per_user else self.key
         if self.unit == "concurrency":
             return Ask(SLOTS, key, 1, self.most)
-        take = min(tokens, self.most) if self.unit == "tokens" else 1
-        return Ask(BUCKET, key, take, self.most, self.amount, self.window)
+        return Ask(BUCKET, key, 1, self.most, self.amount, self.window)
 
     def said(self, scope: Scope) -> str:
         """As an error names it."""

@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from billing import journal, ledger
 from billing.counters.asks import BUCKET, SLOTS, Taken
 from billing.partitions import ensure_partitions
 from billing.records import Entry, Record
+
+log = structlog.get_logger("gateway.orphans")
 
 _decode = msgspec.json.Decoder(Entry).decode
 _encode = msgspec.json.Encoder().encode
@@ -49,9 +52,14 @@ def settler(
     return settle
 
 
-def entry_of(line: bytes) -> Entry:
-    """A line of a journal, or of what the counters keep of it."""
-    return _decode(line)
+def entry_of(line: bytes) -> Entry | None:
+    """What the counters keep of a request's journal; None where that cannot be read, which must not
+    keep the others from being swept."""
+    try:
+        return _decode(line)
+    except ValueError:
+        log.error("an orphan's record cannot be read", line=line[:200])
+        return None
 
 
 def recover_journals(

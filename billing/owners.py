@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from billing.models import PriceBook
-from billing.plans import NO_TERMS, Terms
+from billing.plans import GATEWAY_TIMEZONE, NO_TERMS, Terms
 from billing.scopes import Scope
 from billing.snapshots import COST_BOOK
 from billing.state import Owner
@@ -17,14 +17,10 @@ def _terms(row: Any) -> Terms:
 
 
 def owners_of_gateway() -> list[Owner]:
-    """A budget that names no timezone has a purse in each timezone of a tenant."""
     settings = GatewaySettings.objects.first() or GatewaySettings()
-    first, *others = sorted(set(Tenant.objects.values_list("timezone", flat=True))) or ["UTC"]
-    floating = Terms(budgets=[b for b in settings.budgets if not b.get("timezone")])
     return [
-        Owner(Scope(""), _terms(settings), first),
-        *(Owner(Scope(""), floating, timezone) for timezone in others),
-        *_of_targets("", first),
+        Owner(Scope(""), _terms(settings), GATEWAY_TIMEZONE),
+        *_of_targets("", GATEWAY_TIMEZONE),
     ]
 
 
@@ -69,7 +65,7 @@ def _of_other_tiers(tenant: Tenant, whole: Scope) -> Iterator[Owner]:
         keys.setdefault(name, set()).add(key_id)
     for tier in Tier.objects.filter(name__in=keys):
         yield Owner(
-            whole._replace(per_user=True),
+            whole._replace(per_user=True, tier=tier.name),
             _terms(tier),
             tenant.timezone,
             note=f"tier {tier.name}",

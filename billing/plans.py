@@ -1,7 +1,7 @@
 """Which limits and budgets a request meets: those of the gateway, its tenant, project, key, user,
 alias and labels, and of the target that answers. Pure; worked out once for requests alike."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ class Terms:
 
 
 NO_TERMS = Terms()
+GATEWAY_TIMEZONE = "UTC"
 
 
 class Asking(NamedTuple):
@@ -31,7 +32,7 @@ class Asking(NamedTuple):
     tenant: str
     project: str
     key: str
-    alias: str
+    tier: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +47,48 @@ class Plan:
     """Some budget is hard."""
 
 
-def caller_plan(
+class Owned(NamedTuple):
+    """Terms, and the scope that they hold in."""
+
+    scope: Scope
+    terms: Terms
+
+
+def owners(
     asking: Asking,
     *,
-    timezone: str,
     gateway: Terms,
     tenant: Terms,
     project: Terms | None,
     key: Terms | None,
     tier: Terms | None,
-) -> Plan:
-    """What a request meets whichever target answers. `tenant` has its tier's defaults by now;
+) -> tuple[Owned, ...]:
+    """Who sets terms for a request, the gateway first. `tenant` has its tier's defaults by now;
     `tier` is there when the caller's is another one, and holds for each of its users."""
     whole = Scope(asking.tenant)
-    owners: list[tuple[Scope, Terms]] = [(Scope(""), gateway), (whole, tenant)]
+    found = [Owned(Scope(""), gateway), Owned(whole, tenant)]
     if project is not None:
-        owners.append((whole.narrowed("project", asking.project), project))
+        found.append(Owned(whole.narrowed("project", asking.project), project))
     if key is not None:
-        owners.append((whole.narrowed("key", asking.key), key))
+        found.append(Owned(whole.narrowed("key", asking.key), key))
     if tier is not None:
-        owners.append((whole._replace(per_user=True), tier))
+        found.append(Owned(whole._replace(per_user=True, tier=asking.tier), tier))
+    return tuple(found)
+
+
+def caller_plan(owned: Sequence[Owned], *, alias: str, timezone: str) -> Plan:
+    """What a request for an alias meets whichever target answers. `timezone` is the tenant's; the
+    gateway's own budgets go by UTC unless they name one, or they would count once for each zone."""
     limits = [
-        limit
-        for scope, terms in owners
-        for limit in read_caller_limits(scope, terms.limits, asking.alias)
+        limit for scope, terms in owned for limit in read_caller_limits(scope, terms.limits, alias)
     ]
     purses = [
         purse
-        for scope, terms in owners
-        for purse in read_purses(scope, terms.budgets, timezone=timezone)
-        if purse.alias in (None, asking.alias)
+        for scope, terms in owned
+        for purse in read_purses(
+            scope, terms.budgets, timezone=timezone if scope.owner else GATEWAY_TIMEZONE
+        )
+        if purse.alias in (None, alias)
     ]
     return Plan(
         limits=tuple(limits),
@@ -86,25 +99,20 @@ def caller_plan(
 
 
 def target_limits(
-    tenant: str,
+    owned: Sequence[Owned],
     *,
     provider: Scope,
     provider_limits: Mapping[str, Any],
     model: Scope,
     model_limits: Mapping[str, Any],
-    gateway: Terms,
-    own: Terms,
 ) -> tuple[Limit, ...]:
-    """What an attempt meets at one target: the provider's limits, the model's, and those that the
-    gateway and the tenant give to a model of that name."""
+    """What an attempt meets at one target: the provider's limits, the model's, and those that
+    anybody gives to a model of that name."""
     name = dict(model.where)["model"]
-    found: Iterator[Limit] = read_limits(provider, provider_limits)
-    return (
-        *found,
-        *read_limits(model, model_limits),
-        *read_limits(Scope("").narrowed("model", name), _per_model(gateway, name)),
-        *read_limits(Scope(tenant).narrowed("model", name), _per_model(own, name)),
-    )
+    found = [*read_limits(provider, provider_limits), *read_limits(model, model_limits)]
+    for scope, terms in owned:
+        found += read_limits(scope.narrowed("model", name), _per_model(terms, name))
+    return tuple(found)
 
 
 def _per_model(terms: Terms, model: str) -> Mapping[str, Any]:

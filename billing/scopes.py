@@ -16,6 +16,8 @@ class Scope(NamedTuple):
     owner: str
     where: Where = ()
     per_user: bool = False
+    tier: str = ""
+    """Of whose terms these are, where keys of one tenant have several: their counters differ."""
 
     def narrowed(self, column: str, value: str) -> "Scope":
         return self._replace(where=(*self.where, (column, value)))
@@ -23,7 +25,7 @@ class Scope(NamedTuple):
     def of_user(self, tenant: str, user: str) -> "Scope":
         """The scope of one user of a tenant: no two tenants share a user."""
         own = () if self.owner else (("tenant", tenant),)
-        return Scope(self.owner, (*self.where, *own, ("user", user)))
+        return Scope(self.owner, (*self.where, *own, ("user", user)), tier=self.tier)
 
     @property
     def key(self) -> str:
@@ -33,7 +35,8 @@ class Scope(NamedTuple):
         where = "&".join(
             f"{quote(column, safe=':')}={quote(value, safe='')}" for column, value in self.where
         )
-        return f"{tag}{self.owner}|{where}"
+        tier = f"&~{self.tier}" if self.tier else ""  # which no quoted text has
+        return f"{tag}{self.owner}|{where}{tier}"
 
     @property
     def said(self) -> str:

@@ -91,7 +91,7 @@ def rows_of(owner: Owner, rule: Rule, users: Iterable[User], period: Period) -> 
     for tenant, user in everybody:
         scope = rule.scope.of_user(tenant, user) if rule.scope.per_user else rule.scope
         if isinstance(rule, Limit):
-            yield Row(rule, None, scope, None, rule.ask(tenant, user, 0), owner.note)
+            yield Row(rule, None, scope, None, rule.ask(scope), owner.note)
             continue
         for budget in rule.budgets:
             yield Row(rule, budget, scope, period, rule.ask(scope, period, 0), owner.note)

@@ -14,9 +14,10 @@ import structlog
 
 from billing.budgets import Calendar, Purse
 from billing.counters.asks import (
+    NO_LIMIT,
+    PURSE,
     Admitted,
     Answer,
-    Ask,
     Cold,
     Counters,
     CountersAway,
@@ -27,19 +28,20 @@ from billing.counters.asks import (
 )
 from billing.limits import Limit
 from billing.plans import Plan
+from billing.records import Record
 from proxy import metrics
 from proxy.budget_shares import BudgetShares
-from proxy.claims import NOTHING, Claim, Plans, limit_claims, purse_claims, strictest, wanted
+from proxy.claims import Claim, Plans, Wanted, purse_claims
 from proxy.clamping import NoRoom, expose, hold_to, pass_over, room_for
 from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
 from proxy.lines import Line
-from proxy.meter import quick_count
-from proxy.notices import Notices
+from proxy.notices import Notices, currency_of
 from proxy.refusals import check_size, over_budget, over_limit
 from proxy.settle import first_record
 from proxy.store import Store
 from routing.choose import Target
+from routing.snapshots import Queue
 
 log = structlog.get_logger("gateway.admit")
 
@@ -89,31 +91,32 @@ class Admission:
             ) from error
 
     async def _enter(self, exchange: Exchange, store: Store, plan: Plan) -> None:
-        """At once, or in turn where a provider lets requests wait for its limits."""
-        choice = exchange.choice
-        assert choice is not None and exchange.caller is not None
-        providers = [target.model.provider for target in choice.targets]
-        provider = next((provider for provider in providers if provider.queue), None)
-        if provider is None or provider.queue is None:
+        """At once, or in turn where the first target's provider lets requests wait for its own
+        limits, and that is all that is in the way."""
+        choice, caller = exchange.choice, exchange.caller
+        assert choice is not None and caller is not None
+        provider = choice.targets[0].model.provider
+        if provider.queue is None:
             await self._reserve(exchange, store, plan)
             return
         line = self._lines.setdefault((provider.tenant, provider.name), Line())
-        exposures = dict(exchange.exposures)
 
         async def attempt() -> int | None:
-            exchange.choice, exchange.exposures = choice, dict(exposures)
+            exchange.choice = choice
+            expose(exchange)
             try:
                 await self._reserve(exchange, store, plan)
             except NoRoom as error:
+                if error.wait is None:
+                    raise
                 return error.wait
             return None
 
         if len(line) or await attempt() is not None:
-            tenant = exchange.caller.tenant
             await line.wait(
-                provider.queue,
-                tenant=tenant.name,
-                weight=tenant.weight,
+                _patience(provider.queue, exchange),
+                tenant=caller.tenant.name,
+                weight=caller.tenant.weight,
                 attempt=attempt,
                 leave=lambda: self.release(exchange),
             )
@@ -121,7 +124,7 @@ class Admission:
     async def _reserve(self, exchange: Exchange, store: Store, plan: Plan) -> None:
         for _ in range(TRIES):
             claims = self._claims(exchange, plan)
-            if not claims:
+            if not claims and not self.counters.keeps_entries:
                 return
             answer = await self._ask(exchange, store, claims)
             if type(answer) is Admitted:
@@ -130,30 +133,19 @@ class Admission:
             exchange.hold = exchange.record = None
             if isinstance(answer, Refused):
                 self._react(exchange, store, claims, answer.short)
-        raise StoreUnavailable("Limits and budgets are being rebuilt.", retry_after=1)
+        raise StoreUnavailable("Limits and budgets change too quickly now.", retry_after=1)
 
     def _claims(self, exchange: Exchange, plan: Plan) -> list[Claim]:
         body, choice = exchange.body, exchange.choice
         assert choice is not None
-        want = wanted(
-            exchange.exposures.values(), answers=body.answers, limit=exchange.output_limit
+        outline = self._plans.outline(exchange, plan, choice.targets[0])
+        want = Wanted(
+            list(exchange.exposures.values()), answers=body.answers, asked=body.output_limit
         )
-        exchange.reserved = want.charge if plan.is_hard else None
-        if not plan.limits and not plan.purses and not _has_target_limits(choice.targets[0]):
-            return self._target_claims(exchange, choice.targets[0], want.tokens)
-        claims = strictest(
-            [
-                *limit_claims(plan.limits, exchange, want.tokens),
-                *self._target_claims(exchange, choice.targets[0], want.tokens),
-                *purse_claims(plan, exchange, self._calendar, want),
-            ]
-        )
-        check_size(claims, quick_count(exchange.raw) + (body.output_limit or 0) * body.answers)
-        return claims
-
-    def _target_claims(self, exchange: Exchange, target: Target, tokens: int) -> list[Claim]:
-        limits = self._plans.of_target(exchange, target)
-        return list(limit_claims(limits, exchange, tokens)) if limits else []
+        exchange.reserved = want.most("charge") if plan.is_hard else None
+        if outline.smallest is not None:
+            check_size(outline.smallest, _surely(exchange))
+        return outline.claims(want, is_free=exchange.endpoint.kind == "count")
 
     async def _ask(self, exchange: Exchange, store: Store, claims: list[Claim]) -> Answer:
         hold = Hold(exchange.record_id, [claim.ask for claim in claims])
@@ -179,7 +171,9 @@ class Admission:
         if purses and fits is None:
             worst = min(purses, key=lambda one: one.room)
             self._notices.exhausted(exchange, claims[worst.place], worst.room, store)
-            raise over_budget(claims[worst.place], worst, time.time())
+            raise over_budget(
+                claims[worst.place], worst, currency_of(exchange, claims[worst.place]), time.time()
+            )
         own = [one for one in limits if not _is_targets(claims[one.place])]
         if own:
             worst = max(own, key=lambda one: one.wait)
@@ -187,7 +181,11 @@ class Admission:
             raise over_limit(claims[worst.place], worst)
         if limits:
             worst = max(limits, key=lambda one: one.wait)
-            pass_over(exchange, over_limit(claims[worst.place], worst), worst.wait)
+            self._notices.limited(claims[worst.place], store)
+            waits = all(_is_providers(claims[one.place]) for one in limits)
+            pass_over(
+                exchange, over_limit(claims[worst.place], worst), worst.wait if waits else None
+            )
         if fits is not None:
             hold_to(exchange, fits)
 
@@ -205,9 +203,12 @@ class Admission:
     async def _rebuild(self, claim: Claim, store: Store) -> None:
         for _ in range(TRIES):
             held = await self.counters.held(tag_of(claim.ask.key))
-            total = await store.used(
-                claim.rule, claim.scope, claim.period, key=claim.ask.key, apart_from=held
-            )
+            try:
+                total = await store.used(
+                    claim.rule, claim.scope, claim.period, key=claim.ask.key, apart_from=held
+                )
+            except StoreUnavailable as error:
+                raise CountersAway(error.message) from error
             if await self.counters.warm(claim.ask, total, held):
                 return
 
@@ -216,37 +217,41 @@ class Admission:
     async def move(self, exchange: Exchange, target: Target, store: Store) -> bool:
         """Takes the limits of another target, and gives back those of the last. False: they are
         used up. With the counters away the attempt goes on: its budget is held."""
-        if exchange.hold is None and not self._plans.of_target(exchange, target):
-            return True
-        last = [claim for claim in exchange.claims if _is_targets(claim)]
-        limit = exchange.output_limit
-        want = wanted([exchange.exposures[target.model.identity]], answers=1, limit=limit)
-        claims = strictest(self._target_claims(exchange, target, want.tokens))
-        if not last and not claims:
+        exposures = [exchange.exposures[target.model.identity]]
+        body = exchange.body
+        want = Wanted(exposures, answers=body.answers, asked=body.output_limit)
+        is_free = exchange.endpoint.kind == "count"
+        claims = self._plans.target_outline(exchange, target).claims(want, is_free=is_free)
+        if not claims and not any(map(_is_targets, exchange.claims)):
             return True
         try:
-            return await self._change(exchange, store, last, claims)
-        except CountersAway:
+            return await self._change(exchange, store, claims)
+        except (CountersAway, StoreUnavailable):
             return True
 
-    async def _change(
-        self, exchange: Exchange, store: Store, last: list[Claim], claims: list[Claim]
-    ) -> bool:
-        hold = exchange.hold
-        if hold is None:
-            return True
-        given = [(claim.ask, _failed_use(claim.ask, claim)) for claim in last]
-        exchange.claims = [claim for claim in exchange.claims if not _is_targets(claim)]
+    async def _change(self, exchange: Exchange, store: Store, claims: list[Claim]) -> bool:
+        """The claims follow what the hold has become: after any answer the last target's are
+        settled, and with none nobody knows, so that they stay as they were."""
+        last = [claim for claim in exchange.claims if _is_targets(claim)]
+        given = [(claim.ask, _failed_use(claim)) for claim in last]
+        asks = [claim.ask for claim in claims]
         for _ in range(TRIES):
-            answer = await self.counters.change(hold, given, [claim.ask for claim in claims])
+            if exchange.hold is None:
+                answer = await self._ask(exchange, store, claims)
+            else:
+                answer = await self.counters.change(exchange.hold, given, asks)
+            if given:
+                given = []
+                _leave(exchange)
             if type(answer) is Admitted:
                 exchange.claims = [*exchange.claims, *claims]
+                exchange.levels = [*exchange.levels, *answer.levels]
                 return True
             if isinstance(answer, Refused):
                 return False
             assert isinstance(answer, Cold)
-            given = []
-            await asyncio.gather(*(self._warm(claims[place], store) for place in answer.places))
+            if exchange.hold is not None:
+                await asyncio.gather(*(self._warm(claims[place], store) for place in answer.places))
         return False
 
     async def settle(self, exchange: Exchange, store: Store) -> bool:
@@ -255,14 +260,16 @@ class Admission:
         hold = exchange.hold
         assert hold is not None
         exchange.hold = None
-        used = [_used(claim, exchange) for claim in exchange.claims]
+        assert exchange.record is not None
+        used = _used(exchange.claims, exchange.record)
         try:
             settled = await self.counters.settle(hold, used)
         finally:
             self._tell_lines(exchange)
         if settled is None:
             return False
-        self._shares.note(exchange.claims, settled)
+        if exchange.snapshot.routing.asks_budgets:
+            self._shares.note(exchange.claims, settled)
         self._notices.settled(exchange, settled, store)
         return True
 
@@ -277,7 +284,7 @@ class Admission:
     def budget_used(self, exchange: Exchange) -> float | None:
         """The share of the tightest budget that the request would meet, as last seen here."""
         plan = self._plans.of_caller(exchange)
-        return self._shares.tightest(purse_claims(plan, exchange, self._calendar, NOTHING))
+        return self._shares.tightest(purse_claims(plan, exchange, self._calendar))
 
     async def release(self, exchange: Exchange) -> None:
         """Gives everything back, as if the request had not been."""
@@ -302,8 +309,16 @@ async def finish(settling: Awaitable[bool]) -> bool:
     return task.result()
 
 
-def _has_target_limits(target: Target) -> bool:
-    return bool(target.model.limits or target.model.provider.limits)
+def _patience(queue: Queue, exchange: Exchange) -> Queue:
+    """The queue, for no longer than the caller is willing to wait in all."""
+    if exchange.deadline is None:
+        return queue
+    left = max(exchange.deadline - asyncio.get_running_loop().time(), 0.0)
+    return Queue(queue.max_waiting, min(queue.max_wait, left))
+
+
+def _is_providers(claim: Claim) -> bool:
+    return any(column == "provider" for column, _ in claim.rule.scope.where)
 
 
 def _is_targets(claim: Claim) -> bool:
@@ -311,16 +326,35 @@ def _is_targets(claim: Claim) -> bool:
     return any(column in ("provider", "model") for column, _ in claim.rule.scope.where)
 
 
-def _failed_use(ask: Ask, claim: Claim) -> int:
+def _leave(exchange: Exchange) -> None:
+    """The claims without the last target's."""
+    kept = [
+        (claim, level)
+        for claim, level in zip(exchange.claims, exchange.levels, strict=True)
+        if not _is_targets(claim)
+    ]
+    exchange.claims = [claim for claim, _ in kept]
+    exchange.levels = [level for _, level in kept]
+
+
+def _failed_use(claim: Claim) -> int:
     """What a target's limit is left with after a failed attempt: the request was made."""
     assert isinstance(claim.rule, Limit)
-    return ask.take if claim.rule.unit == "requests" else 0
+    return claim.ask.take if claim.rule.unit == "requests" else 0
 
 
-def _used(claim: Claim, exchange: Exchange) -> int:
-    """What a settled request used of one counter."""
-    rule, take, record = claim.rule, claim.ask.take, exchange.record
-    assert record is not None
+def _surely(exchange: Exchange) -> int:
+    """Tokens that a request takes at least, by a careful guess: a quarter of its bytes that are no
+    media, and the output that it asks for."""
+    choice = exchange.choice
+    assert choice is not None
+    output = exchange.exposures[choice.targets[0].model.identity].bound.output
+    wanted: int = (exchange.body.output_limit or 0) * exchange.body.answers
+    return exchange.input_bytes // 4 + (wanted if output is None else min(wanted, output))
+
+
+def _used(claims: Sequence[Claim], record: Record) -> list[int]:
+    """What a settled request used of each counter."""
     tokens = (
         record.input_tokens
         + record.cached_input_tokens
@@ -328,9 +362,12 @@ def _used(claim: Claim, exchange: Exchange) -> int:
         + record.output_tokens
         + record.reasoning_tokens
     )
-    if isinstance(rule, Limit):
-        return tokens if rule.unit == "tokens" else take
-    used = tokens
-    if rule.unit != "tokens":
-        used = (record.charge if rule.unit == "charge" else record.cost) or 0
-    return min(used, take) if rule.is_hard else used
+    by_unit = {"charge": record.charge or 0, "cost": record.cost or 0, "tokens": tokens}
+    used = []
+    for rule, _, _, ask in claims:
+        if ask[0] == PURSE:
+            amount = by_unit[rule.unit]
+            used.append(min(amount, ask[2]) if ask[3] != NO_LIMIT else amount)
+        else:
+            used.append(tokens if rule.unit == "tokens" else ask[2])
+    return used

@@ -118,7 +118,7 @@ class Proxy:
     async def _report_health(self, path: str, reply: Reply) -> None:
         """Live: the loop turns. Ready: a snapshot is loaded, so the database answered once."""
         ready = path == "/healthz" or self.worker.store.is_ready
-        reasons = [] if ready else [self.worker.store.problem]
+        reasons = [] if ready else self.worker.store.state()["reasons"]
         body = {"status": "ok"} if ready else {"status": "unready", "reasons": reasons}
         await reply.whole(
             200 if ready else 503, [(b"content-type", b"application/json")], orjson.dumps(body)

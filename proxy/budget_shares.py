@@ -25,8 +25,7 @@ class BudgetShares:
             rule = claim.rule
             if not isinstance(rule, Purse):
                 continue
-            amount = min(budget.amount for budget in rule.budgets)
-            self._shares[claim.ask.key] = level / amount if amount else 1.0
+            self._shares[claim.ask.key] = level / rule.least if rule.least else 1.0
             self._shares.move_to_end(claim.ask.key)
         while len(self._shares) > REMEMBERED:
             self._shares.popitem(last=False)

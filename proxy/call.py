@@ -152,14 +152,23 @@ def _asked(exchange: Exchange, limit: int | None) -> ChatRequest:
 
 
 def output_limit(exchange: Exchange, target: Target) -> int | None:
-    """What each answer is held to; None: what the caller's body says. A reservation bounds an
-    answer whose request does not."""
-    if exchange.output_limit is not None or exchange.reserved is None:
-        return exchange.output_limit
-    if exchange.body.output_limit is not None:
-        return None
+    """What each answer is held to; None: what the caller's body says. Where a hard budget has
+    reserved for an answer, it must not grow beyond that."""
+    limit, asked = exchange.output_limit, exchange.body.output_limit
+    answers: int = exchange.body.answers
+    if exchange.reserved is None:
+        return limit
     output = exchange.exposures[target.model.identity].bound.output
-    return None if output is None else output // exchange.body.answers
+    if output is None:
+        return limit
+    bound = output // answers
+    if limit is not None:
+        return min(limit, bound)
+    if asked is not None and asked <= bound:
+        return None
+    if asked is not None:
+        exchange.clamped_to = bound
+    return bound
 
 
 async def _embeddings(

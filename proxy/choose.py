@@ -1,7 +1,6 @@
 """Caller + alias + facts -> ordered targets, each with a price. Pure part: routing/choose.py."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from billing.snapshots import COST_BOOK, PricedModel
 from proxy.dialects import OUTBOUND
@@ -95,7 +94,8 @@ def choose_targets(
     if not priced:
         names = ", ".join(target.model.name for target in spoken)
         raise PriceUnknown(f"No price is known for what the alias {alias.name!r} reaches: {names}.")
-    exchange.choice = replace(choice, targets=tuple(priced))
+    choice.targets = tuple(priced)
+    exchange.choice = choice
 
 
 def _nobody(alias: AliasSnapshot, choice: Choice) -> GatewayError:

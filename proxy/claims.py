@@ -1,12 +1,12 @@
 """What one request asks of limits and budgets: one claim for each counter that it touches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from billing.budgets import Calendar, Period, Purse
-from billing.counters.asks import Ask
+from billing.counters.asks import NO_LIMIT, Ask
 from billing.limits import Limit
-from billing.plans import Asking, Plan, caller_plan, target_limits
+from billing.plans import Asking, Owned, Plan, caller_plan, owners, target_limits
 from billing.scopes import Scope
 from proxy.bounds import Exposure, most
 from proxy.exchange import Exchange
@@ -28,34 +28,83 @@ class Claim(NamedTuple):
     ask: Ask
 
 
-class Wanted(NamedTuple):
-    """What a request would use at most. None: no bound is known. `tokens` is an estimate."""
+class Wanted:
+    """What a request would use at most at the dearest of some targets; worked out as it is asked
+    for. None: no bound is known. `tokens` is an estimate, for limits."""
 
-    charge: int | None
-    cost: int | None
-    budget_tokens: int | None
-    tokens: int
+    __slots__ = ("_exposures", "_known", "tokens")
 
-    def of(self, purse: Purse) -> int | None:
-        if purse.unit == "charge":
-            return self.charge
-        return self.cost if purse.unit == "cost" else self.budget_tokens
+    def __init__(self, exposures: Sequence[Exposure], *, answers: int, asked: int | None) -> None:
+        """`asked` is what the caller allows each answer."""
+        self._exposures = exposures
+        self._known: dict[str, int | None] = {}
+        assumed = ASSUMED_OUTPUT * answers
+        self.tokens = 0
+        for exposure in exposures:
+            output = exposure.bound.output
+            if asked is None and (output is None or output > assumed):
+                output = assumed
+            self.tokens = max(self.tokens, exposure.bound.input + (output or 0))
+
+    def most(self, unit: str) -> int | None:
+        """In `charge` or `cost` (nano-units), or `tokens`."""
+        if unit not in self._known:
+            self._known[unit] = most(self._exposures, unit)
+        return self._known[unit]
 
 
-NOTHING = Wanted(0, 0, 0, 0)
+class Outline:
+    """The claims of requests alike, but for what each takes: made once, as long as the periods of
+    its budgets last. Where two rules count in the same counter, the narrower one stands."""
 
+    __slots__ = ("_fixed", "_purses", "_tokens", "since", "smallest", "until")
 
-def wanted(exposures: Iterable[Exposure], *, answers: int, limit: int | None) -> Wanted:
-    """What the dearest of these targets may use when each answer is held to `limit`."""
-    found = list(exposures)
-    assumed = ASSUMED_OUTPUT * answers
-    tokens = 0
-    for exposure in found:
-        output = exposure.bound.output
-        if limit is None and (output is None or output > assumed):
-            output = assumed
-        tokens = max(tokens, exposure.bound.input + (output or 0))
-    return Wanted(most(found, "charge"), most(found, "cost"), most(found, "tokens"), tokens)
+    def __init__(self, claims: Iterable[Claim]) -> None:
+        found = strictest(claims)
+        self._fixed: list[Claim] = []
+        self._tokens: list[Claim] = []
+        self._purses: list[Claim] = []
+        self.smallest: Claim | None = None
+        """Of the buckets of tokens, the one that holds least."""
+        self.since = self.until = 0
+        """When the last of the periods began and the first ends, in seconds since the epoch; 0 for
+        never."""
+        for claim in found:
+            if isinstance(claim.rule, Purse):
+                self._purses.append(claim)
+                ends = claim.ask.until
+                if ends and (not self.until or ends < self.until):
+                    self.until = ends
+                if claim.period is not None:
+                    self.since = max(self.since, claim.period.start)
+            elif claim.rule.unit == "tokens":
+                self._tokens.append(claim)
+                if self.smallest is None or claim.ask.most < self.smallest.ask.most:
+                    self.smallest = claim
+            else:
+                self._fixed.append(claim)
+
+    def holds_at(self, moment: float) -> bool:
+        """Also of a request that began before others that came first."""
+        return self.since <= moment and (not self.until or moment < self.until)
+
+    def claims(self, want: Wanted, *, is_free: bool) -> list[Claim]:
+        """What one request takes; one that is free takes no tokens and no money."""
+        made = list(self._fixed)
+        if is_free:
+            return made
+        tokens = want.tokens
+        for rule, scope, _, (kind, key, _, at_most, amount, window, until) in self._tokens:
+            take = tokens if tokens < at_most else at_most  # noqa: FURB136  (a call costs more)
+            made.append(
+                Claim(rule, scope, None, Ask(kind, key, take, at_most, amount, window, until))
+            )
+        for rule, scope, period, (kind, key, _, at_most, _, _, until) in self._purses:
+            needed = want.most(rule.unit)
+            if needed is None:  # soft budgets hold nothing where no bound is known
+                needed = at_most + 1 if at_most != NO_LIMIT else 0
+            made.append(Claim(rule, scope, period, Ask(kind, key, needed, at_most, 0, 0, until)))
+        return made
 
 
 class Plans:
@@ -63,92 +112,111 @@ class Plans:
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._plans: dict[tuple[Asking, str], Plan] = {}
-        self._targets: dict[tuple[str, int], tuple[Limit, ...]] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._targets: dict[tuple[object, ...], tuple[Limit, ...]] = {}
+        self._outlines: dict[tuple[object, ...], Outline] = {}
+        self._calendar = Calendar()
 
     def _renew(self, snapshot: Snapshot) -> None:
-        if snapshot is not self._snapshot or len(self._plans) > REMEMBERED_PLANS:
-            self._snapshot, self._plans, self._targets = snapshot, {}, {}
+        if snapshot is not self._snapshot:
+            self._snapshot, self._plans, self._targets, self._outlines = snapshot, {}, {}, {}
+        if max(len(self._plans), len(self._targets), len(self._outlines)) > REMEMBERED_PLANS:
+            self._plans, self._targets, self._outlines = {}, {}, {}
+
+    def outline(self, exchange: Exchange, plan: Plan, target: Target) -> Outline:
+        """What the request meets when this target answers."""
+        caller = exchange.caller
+        assert caller is not None
+        labels = tuple(sorted(exchange.labels.items())) if plan.has_labels else ()
+        key = (id(plan), exchange.user, id(target.model), labels)
+        known = self._outlines.get(key)
+        if known is None or not known.holds_at(exchange.started_at):
+            tenant, user = caller.tenant.name, exchange.user
+            known = self._outlines[key] = Outline(
+                [
+                    *limit_claims(plan.limits, tenant, user),
+                    *limit_claims(self.of_target(exchange, target), tenant, user),
+                    *purse_claims(plan, exchange, self._calendar),
+                ]
+            )
+        return known
+
+    def target_outline(self, exchange: Exchange, target: Target) -> Outline:
+        """What another attempt meets there."""
+        caller = exchange.caller
+        assert caller is not None
+        tenant, user = caller.tenant.name, exchange.user
+        return Outline(limit_claims(self.of_target(exchange, target), tenant, user))
 
     def of_caller(self, exchange: Exchange) -> Plan:
         """What the request meets whichever target answers."""
-        caller, alias, snapshot = exchange.caller, exchange.alias, exchange.snapshot
+        caller, alias = exchange.caller, exchange.alias
         assert caller is not None and alias is not None
-        self._renew(snapshot)
-        tenant = caller.tenant
-        asking = Asking(tenant.name, exchange.project, caller.key, alias.name)
-        plan = self._plans.get((asking, caller.tier))
+        self._renew(exchange.snapshot)
+        name = (caller.tenant.name, exchange.project, caller.key, caller.tier, alias.name)
+        plan = self._plans.get(name)
         if plan is None:
-            policy = tenant.policies.get(caller.key)
-            plan = self._plans[asking, caller.tier] = caller_plan(
-                asking,
-                timezone=tenant.timezone,
-                gateway=snapshot.routing.terms,
-                tenant=tenant.terms,
-                project=tenant.projects.get(exchange.project),
-                key=policy.terms if policy else None,
-                tier=snapshot.tiers.get(caller.tier) if caller.tier != tenant.tier else None,
+            plan = self._plans[name] = caller_plan(
+                _owners(exchange), alias=alias.name, timezone=caller.tenant.timezone
             )
         return plan
 
     def of_target(self, exchange: Exchange, target: Target) -> tuple[Limit, ...]:
         """What an attempt meets at one target."""
-        assert exchange.caller is not None
+        caller = exchange.caller
+        assert caller is not None
         self._renew(exchange.snapshot)
-        tenant, model = exchange.caller.tenant, target.model
-        known = self._targets.get((tenant.name, id(model)))
+        model = target.model
+        name = (caller.tenant.name, exchange.project, caller.key, caller.tier, id(model))
+        known = self._targets.get(name)
         if known is None:
-            known = self._targets[tenant.name, id(model)] = target_limits(
-                tenant.name,
+            known = self._targets[name] = target_limits(
+                _owners(exchange),
                 provider=_scope_of(model.provider.tenant, "provider", model.provider.name),
                 provider_limits=model.provider.limits,
                 model=_scope_of(model.tenant, "model", model.name),
                 model_limits=model.limits,
-                gateway=exchange.snapshot.routing.terms,
-                own=tenant.terms,
             )
         return known
+
+
+def _owners(exchange: Exchange) -> tuple[Owned, ...]:
+    caller, snapshot = exchange.caller, exchange.snapshot
+    assert caller is not None
+    tenant = caller.tenant
+    policy = tenant.policies.get(caller.key)
+    return owners(
+        Asking(tenant.name, exchange.project, caller.key, caller.tier),
+        gateway=snapshot.routing.terms,
+        tenant=tenant.terms,
+        project=tenant.projects.get(exchange.project),
+        key=policy.terms if policy else None,
+        tier=snapshot.tiers.get(caller.tier) if caller.tier != tenant.tier else None,
+    )
 
 
 def _scope_of(owner: str, column: str, name: str) -> Scope:
     return Scope(owner).narrowed(column, name)
 
 
-def _resolved(scope: Scope, exchange: Exchange) -> Scope:
-    if not scope.per_user:
-        return scope
-    assert exchange.caller is not None
-    return scope.of_user(exchange.caller.tenant.name, exchange.user)
-
-
-def limit_claims(limits: Iterable[Limit], exchange: Exchange, tokens: int) -> Iterator[Claim]:
-    """One for each limit; a request that is free takes no tokens."""
-    assert exchange.caller is not None
-    tenant, user = exchange.caller.tenant.name, exchange.user
+def limit_claims(limits: Iterable[Limit], tenant: str, user: str) -> Iterator[Claim]:
+    """One for each limit, of one token."""
     for limit in limits:
-        if limit.unit == "tokens" and exchange.endpoint.kind == "count":
-            continue
-        ask = limit.ask(tenant, user, tokens)
-        yield Claim(limit, _resolved(limit.scope, exchange), None, ask)
+        scope = limit.scope.of_user(tenant, user) if limit.scope.per_user else limit.scope
+        yield Claim(limit, scope, None, limit.ask(scope))
 
 
-def purse_claims(
-    plan: Plan, exchange: Exchange, calendar: Calendar, want: Wanted
-) -> Iterator[Claim]:
-    """One for each budget that counts this request. Soft ones hold nothing where no bound is
-    known."""
-    if exchange.endpoint.kind == "count":
-        return
+def purse_claims(plan: Plan, exchange: Exchange, calendar: Calendar) -> Iterator[Claim]:
+    """One for each budget that counts this request, of nothing."""
+    assert exchange.caller is not None
+    tenant = exchange.caller.tenant.name
     for purse in plan.purses:
-        label = purse.label if plan.has_labels else None
+        label = purse.label
         if label is not None and exchange.labels.get(label[0]) != label[1]:
             continue
-        scope = _resolved(purse.scope, exchange)
+        scope = purse.scope.of_user(tenant, exchange.user) if purse.scope.per_user else purse.scope
         period = calendar.period(purse.period, purse.timezone, exchange.started_at)
-        take = want.of(purse)
-        if take is None:
-            take = purse.most + 1 if purse.is_hard else 0
-        yield Claim(purse, scope, period, purse.ask(scope, period, take))
+        yield Claim(purse, scope, period, purse.ask(scope, period, 0))
 
 
 def strictest(claims: Iterable[Claim]) -> list[Claim]:

@@ -19,11 +19,14 @@ def expose(exchange: Exchange) -> None:
     choice, alias, body = exchange.choice, exchange.alias, exchange.body
     assert choice is not None and alias is not None
     asked, cap = body.output_limit, alias.max_output_tokens
+    exchange.output_limit = exchange.clamped_to = None
     if cap is not None and (asked is None or asked > cap):
-        exchange.output_limit, exchange.is_clamped = cap, asked is not None
+        exchange.output_limit = cap
+        exchange.clamped_to = cap if asked is not None else None
         asked = cap
     exchange.exposures = {}
     size = InputBound(exchange)
+    exchange.input_bytes = size.size
     for target in choice.targets:
         model = target.model
         output = 0 if exchange.endpoint.kind != "chat" else output_bound(asked, model, body.answers)
@@ -56,7 +59,7 @@ def hold_to(exchange: Exchange, limit: int) -> None:
     """Every target's output is held to `limit` tokens an answer."""
     asked = exchange.body.output_limit
     exchange.output_limit = limit
-    exchange.is_clamped = asked is None or limit < asked
+    exchange.clamped_to = limit if asked is None or limit < asked else None
     most = limit * exchange.body.answers
     for exposure in exchange.exposures.values():
         output = exposure.bound.output
@@ -64,14 +67,15 @@ def hold_to(exchange: Exchange, limit: int) -> None:
 
 
 class NoRoom(RateLimitExceeded):
-    """No target has room. `wait` is milliseconds until one may have, -1 for unknown."""
+    """No target has room. `wait` is milliseconds until its provider may have, -1 for unknown; None
+    where something else is in the way too, for which nobody may wait in a provider's line."""
 
-    def __init__(self, refusal: RateLimitExceeded, wait: int) -> None:
-        super().__init__(refusal.message, retry_after=refusal.retry_after)
+    def __init__(self, refusal: RateLimitExceeded, wait: int | None) -> None:
+        super().__init__(refusal.message, retry_after=refusal.retry_after, headers=refusal.headers)
         self.wait = wait
 
 
-def pass_over(exchange: Exchange, refusal: RateLimitExceeded, wait: int) -> None:
+def pass_over(exchange: Exchange, refusal: RateLimitExceeded, wait: int | None) -> None:
     """The first target has no room: the next one is asked first, where the alias goes on from a
     rate limit. Raises NoRoom when there is none."""
     choice, alias = exchange.choice, exchange.alias
@@ -81,6 +85,6 @@ def pass_over(exchange: Exchange, refusal: RateLimitExceeded, wait: int) -> None
     rest = [target for target in others if falls_back or not target.is_fallback]
     if not rest:
         raise NoRoom(refusal, wait)
-    exchange.choice = Choice(choice.route, tuple(rest))
+    exchange.choice = Choice(choice.route, tuple(rest), choice.passed_over)
     if all(first.model.identity != target.model.identity for target in rest):
         del exchange.exposures[first.model.identity]

@@ -90,8 +90,10 @@ class Exchange:
     """The most that each target may use and cost, by its model's identity."""
     output_limit: int | None = None
     """Output tokens that each answer is held to; None: as the caller's body says."""
-    is_clamped: bool = False
-    """Budgets or the alias allow less than the caller asked for."""
+    clamped_to: int | None = None
+    """What the caller is told that each answer is held to, where that is less than it asked."""
+    input_bytes: int = 0
+    """Of the body, without media."""
     claims: "list[Claim]" = field(default_factory=list)
     hold: "Hold | None" = None
     levels: "Sequence[int]" = ()

@@ -100,6 +100,11 @@ def count_store_failure(outcome: str) -> None:
     STORE_FAILURES.labels(outcome).inc()
 
 
+def count_absorbed(provider: str, nano: int) -> None:
+    """What a provider reported beyond its reservation."""
+    ABSORBED.labels(provider).inc(nano)
+
+
 def count_request(record: Record, attempts: list[AttemptRow]) -> None:
     """One settled request."""
     requests, tokens_in, tokens_out = _series(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from billing.budgets import Budget, Purse
 from billing.limits import Limit
 from gateway_project.units import from_nano
+from proxy import metrics
 from proxy.claims import Claim
 from proxy.exchange import Exchange
 from proxy.store import Store
@@ -46,6 +47,13 @@ def _state(claim: Claim, budget: Budget, used: int, currency: str) -> BudgetStat
         used=str(used) if in_tokens else from_nano(used),
         unit="tokens" if in_tokens else currency,
     )
+
+
+def currency_of(exchange: Exchange, claim: Claim) -> str:
+    """What a purse of money counts in."""
+    rates = next(iter(exchange.rates.values()))
+    rate = rates.cost if claim.rule.unit == "cost" else rates.charge
+    return rate.currency if rate else ""
 
 
 class Notices:
@@ -90,28 +98,29 @@ class Notices:
             )
 
     def _absorbed(self, exchange: Exchange, store: Store) -> None:
+        """The tenant hears of it, and who runs the gateway, whose loss it is."""
         record = exchange.record
         assert record is not None and record.absorbed is not None
-        store.raise_alert(
-            events.usage_absorbed(
-                tenant=record.tenant,
-                record_id=record.record_id,
-                provider=record.provider,
-                model=record.model,
-                amount=from_nano(record.absorbed),
-                unit=record.charge_currency,
-                now=_now(),
+        metrics.count_absorbed(record.provider, record.absorbed)
+        for told in (record.tenant, ""):
+            store.raise_alert(
+                events.usage_absorbed(
+                    tenant=told,
+                    record_id=record.record_id,
+                    provider=record.provider,
+                    model=record.model,
+                    amount=from_nano(record.absorbed),
+                    unit=record.charge_currency,
+                    now=_now(),
+                )
             )
-        )
 
     def exhausted(self, exchange: Exchange, claim: Claim, room: int, store: Store) -> None:
         """A budget had no room for a request."""
         purse = claim.rule
         assert isinstance(purse, Purse)
-        rates = next(iter(exchange.rates.values()))
-        rate = rates.cost if purse.unit == "cost" else rates.charge
         least = min((b for b in purse.budgets if b.hard), key=lambda budget: budget.amount)
-        state = _state(claim, least, purse.most - room, rate.currency if rate else "")
+        state = _state(claim, least, purse.most - room, currency_of(exchange, claim))
         owner = purse.scope.owner
         store.raise_alert(events.budget_exhausted(tenant=owner, state=state, now=_now()))
 

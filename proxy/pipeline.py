@@ -229,6 +229,9 @@ async def _count(exchange: Exchange, worker: Worker) -> bool:
     except CountersAway as error:
         log.warning("a request is counted later", record_id=exchange.record_id, error=str(error))
         return True
+    except Exception:
+        log.exception("a request could not be counted", record_id=exchange.record_id)
+        return True
 
 
 def _failed(exchange: Exchange, error: GatewayError) -> bytes:

@@ -53,7 +53,7 @@ class Recovery:
         return {name for tag in TAGS for name in await self._counters.held(tag)}
 
     async def _write(self, orphans: Sequence[Orphan]) -> None:
-        entries = [entry_of(orphan.entry) for orphan in orphans]
+        entries = [entry for orphan in orphans if (entry := entry_of(orphan.entry))]
         now = datetime.datetime.now(tz=datetime.UTC)
         await self._in_thread(lambda: ledger.write(entries, {}, now=now))
         for orphan in orphans:

@@ -17,7 +17,8 @@ EXPOSED_HEADERS = (
     b"x-gateway-attempts, x-cache, x-gateway-charge, x-gateway-cost, x-gateway-warnings, "
     b"x-gateway-max-tokens-clamped, x-gateway-budget-remaining, x-ratelimit-limit-requests, "
     b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
-    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, server-timing, retry-after"
+    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, server-timing, retry-after, "
+    b"x-should-retry"
 )
 
 
@@ -124,6 +125,6 @@ def exchange_headers(exchange: "Exchange", *, now: float) -> list[Header]:
             headers.append((b"x-gateway-cost", from_nano(exchange.cost).encode()))
     if exchange.warnings:
         headers.append((b"x-gateway-warnings", _plain("; ".join(exchange.warnings))))
-    if exchange.claims or exchange.is_clamped:
+    if exchange.claims or exchange.clamped_to is not None:
         headers += left_headers(exchange)
     return headers + cors_headers(exchange)

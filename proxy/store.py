@@ -326,7 +326,7 @@ class Store:
 
     def line(self, record: Record, attempts: list[AttemptRow]) -> bytes:
         """What the journal will say of a request that is admitted now."""
-        return journal.Journal.line(record, attempts)
+        return journal.line_of(Entry(False, record, attempts))
 
     def amend(self, segment: journal.Segment, record: Record, attempts: list[AttemptRow]) -> None:
         """What the record would be, now that another target is tried."""
@@ -344,7 +344,7 @@ class Store:
             return self._journal.settle(segment, entry)
         except OSError as error:
             log.error("the journal cannot be written", error=str(error))
-            return b""
+            return journal.line_of(entry)
 
     def enqueue(self, segment: journal.Segment, entry: Entry) -> None:
         """For the next batch into the database."""

@@ -20,7 +20,7 @@ from routing.sticky import in_sticky_order
 from routing.strategies import Means, in_order, in_weighted_order, no_price
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
     """A model that a route chose, with the credential to use (none where none is needed), and the
     rest of its pool in the order to try."""
@@ -48,7 +48,7 @@ class PassedOver:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Choice:
     """The route that decided (its position, None when none held) and the targets to try.
 
@@ -67,7 +67,7 @@ class Choice:
         return not self.targets and "too_dear" in reasons and "ill" not in reasons
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class State:
     """What is known beside the request. `now` is in seconds since the epoch; `worst` gives the most
     that it can cost at a model in nano-units, None where nobody knows."""

@@ -14,7 +14,7 @@ def _nothing() -> frozenset[str]:
     return frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Facts:
     """One request. Without a user, a `key` still tells callers apart; `moment` is in seconds since
     the epoch, `timezone` the tenant's.

@@ -159,6 +159,8 @@ class RoutingSnapshot:
     injected_headers: frozenset[str]
     terms: Terms = NO_TERMS
     """The gateway's own limits and budgets."""
+    asks_budgets: bool = False
+    """Some route goes by how much of a budget is used."""
 
 
 def _secret(credential: Credential) -> str:
@@ -280,20 +282,16 @@ def read_routing() -> RoutingSnapshot:
         row.pk: _model(row, providers[row.provider_id])
         for row in Model.objects.select_related("tenant")
     }
-    aliases = Alias.objects.select_related("tenant").prefetch_related(
-        "routes__targets", "fallbacks"
-    )
+    rows = Alias.objects.select_related("tenant").prefetch_related("routes__targets", "fallbacks")
+    aliases = [_alias(row, models) for row in rows]
     return RoutingSnapshot(
-        aliases=MappingProxyType(
-            {
-                (alias.tenant, alias.name): alias
-                for row in aliases
-                for alias in [_alias(row, models)]
-            }
-        ),
+        aliases=MappingProxyType({(alias.tenant, alias.name): alias for alias in aliases}),
         models=MappingProxyType({(model.tenant, model.name): model for model in models.values()}),
         max_request_bytes=settings.max_request_bytes,
         terms=Terms(settings.limits, tuple(settings.budgets)),
+        asks_budgets=any(
+            "budget_used" in route.when for alias in aliases for route in alias.routes
+        ),
         injected_headers=frozenset(
             header for provider in providers.values() for header in provider.inject_headers
         ),

@@ -25,7 +25,7 @@ def no_price(model: ModelSnapshot) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Means:
     """What a strategy goes by. `load` knows models by their identity, and `now` is on its clock;
     `price` gives what a request is likely to cost at a model in nano-units, None where nobody

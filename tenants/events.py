@@ -80,7 +80,8 @@ class BudgetState:
         }
 
     def key(self) -> str:
-        return f"{self.budget}:{self.period}:{moment(self.period_start)}"
+        of = f"{self.budget}:{self.amount} {self.unit}"
+        return f"{of}:{self.period}:{moment(self.period_start)}"
 
 
 def budget_threshold(

@@ -254,13 +254,13 @@ def test_an_amount_of_money_is_counted_in_nano_units() -> None:
     (purse,) = purses({"amount": "1234.000000001", "period": "day"})
     assert purse.budgets == (Budget(1_234_000_000_001, hard=True),)
     assert (purse.unit, purse.period, purse.timezone) == ("charge", "day", "Europe/Berlin")
-    assert purse.said(purse.scope) == "1234.000000001 per day of the tenant acme"
+    assert (purse.written(purse.most), purse.per) == ("1234.000000001", "per day")
 
 
 def test_an_amount_of_tokens_is_counted_in_tokens() -> None:
     (purse,) = purses({"tokens": 500, "period": "total"})
     assert (purse.unit, purse.most) == ("tokens", 500)
-    assert purse.said(purse.scope) == "500 tokens in all of the tenant acme"
+    assert (purse.written(purse.most), purse.per) == ("500 tokens", "in all")
 
 
 def test_money_of_a_tenant_is_charge_and_of_the_gateway_cost() -> None:
@@ -278,6 +278,7 @@ def test_budgets_that_count_the_same_share_a_purse() -> None:
     )
     assert [budget.amount for budget in purse.budgets] == [30 * 10**9, 20 * 10**9, 5 * 10**9]
     assert purse.most == 20 * 10**9, "the least of the hard ones"
+    assert purse.least == 5 * 10**9, "the least of all"
     assert purse.is_hard
 
 
@@ -325,8 +326,10 @@ def test_a_scope_narrows_its_owners() -> None:
 
 
 def test_what_each_user_of_an_owner_has_stays_each_users() -> None:
-    (purse,) = purses({**MONTH, "scope": "alias:pro"}, owner=Scope("acme", per_user=True))
-    assert purse.scope == Scope("acme", (("alias", "pro"),), per_user=True)
+    (purse,) = purses(
+        {**MONTH, "scope": "alias:pro"}, owner=Scope("acme", per_user=True, tier="gold")
+    )
+    assert purse.scope == Scope("acme", (("alias", "pro"),), per_user=True, tier="gold")
 
 
 def test_thresholds_are_amounts_lowest_first() -> None:

@@ -78,28 +78,24 @@ def test_limits_of_models_are_not_the_callers() -> None:
 # ---- asking
 
 
-def test_a_request_asks_for_one_whatever_its_tokens() -> None:
-    found = limit("requests_per_minute", {"amount": 600, "burst": 100})
-    assert found.ask("acme", "bob", 5_000) == Ask(BUCKET, found.key, 1, 100, 600, 60_000)
-
-
-def test_a_request_asks_for_its_tokens_and_at_most_a_whole_bucket() -> None:
-    found = limit("tokens_per_hour", {"amount": 9_000, "burst": 1_000})
-    takes = [found.ask("acme", "bob", tokens).take for tokens in (0, 1, 1_000, 1_001, 10**12)]
-    assert takes == [0, 1, 1_000, 1_000, 1_000]
+@pytest.mark.parametrize("unit", ["requests", "tokens"])
+def test_a_bucket_is_asked_for_one_at_a_time(unit: str) -> None:
+    found = limit(f"{unit}_per_minute", {"amount": 600, "burst": 100})
+    assert found.ask(ACME) == Ask(BUCKET, found.key, 1, 100, 600, 60_000)
 
 
 def test_concurrency_asks_for_one_slot() -> None:
     found = limit("concurrency", 5)
-    assert found.ask("acme", "bob", 5_000) == Ask(SLOTS, found.key, 1, 5)
+    assert found.ask(ACME) == Ask(SLOTS, found.key, 1, 5)
 
 
 def test_each_user_asks_a_counter_of_its_own() -> None:
     found = limit("concurrency", 5, ACME._replace(per_user=True))
-    keys = [found.ask("acme", user, 0).key for user in ("ann", "bob", "", "ann")]
+    users = ("ann", "bob", "", "ann")
+    keys = [found.ask(found.scope.of_user("acme", user)).key for user in users]
     assert keys[0] == keys[3]
     assert len(set(keys)) == 3
-    assert limit("concurrency", 5).ask("acme", "ann", 0).key not in keys
+    assert limit("concurrency", 5).ask(ACME).key not in keys
 
 
 # ---- endless demand: in any window of t at most N + N·t/window, and nearly all of that
@@ -110,14 +106,15 @@ class Demand:
 
     def __init__(self, desk: Desk, rule: Limit, *, estimate: int = 1, used: int = 1) -> None:
         self.desk, self.rule = desk, rule
-        self.estimate, self.used = estimate, used
+        self.used = used
+        self.ask = rule.ask(rule.scope)._replace(take=min(estimate, rule.most))
         self.uses: list[tuple[int, int]] = []
         self.began = desk.clock.now
 
     async def press(self, milliseconds: int) -> None:
         clock = self.desk.clock
         while (left := self.began + milliseconds - clock.now) >= 0:
-            hold, answer = await self.desk.admit(self.rule.ask("acme", "bob", self.estimate))
+            hold, answer = await self.desk.admit(self.ask)
             if isinstance(answer, Refused):
                 clock.advance(max(1, min(answer.short[0].wait, left + 1)))
                 continue
@@ -200,11 +197,11 @@ async def test_who_used_more_than_was_taken_waits_for_it_afterwards() -> None:
 async def test_a_wait_that_is_told_is_long_enough_and_no_longer() -> None:
     desk, rule = memory_desk(), limit("requests_per_minute", {"amount": 7, "burst": 2})
     for _ in range(2):
-        await desk.admitted(rule.ask("acme", "", 0))
-    _, refused = await desk.admit(rule.ask("acme", "", 0))
+        await desk.admitted(rule.ask(ACME))
+    _, refused = await desk.admit(rule.ask(ACME))
     assert isinstance(refused, Refused)
     wait = refused.short[0].wait
     desk.clock.advance(wait - 1)
-    assert isinstance((await desk.admit(rule.ask("acme", "", 0)))[1], Refused)
+    assert isinstance((await desk.admit(rule.ask(ACME)))[1], Refused)
     desk.clock.advance(1)
-    await desk.admitted(rule.ask("acme", "", 0))
+    await desk.admitted(rule.ask(ACME))

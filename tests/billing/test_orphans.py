@@ -35,7 +35,8 @@ def taken(ask: Ask) -> Taken:
 
 def of_limit(name: str, scope: Scope = ACME) -> Taken:
     (limit,) = read_limits(scope, {name: 10})
-    return taken(limit.ask("acme", "ann", 5))
+    own = scope.of_user("acme", "ann") if scope.per_user else scope
+    return taken(limit.ask(own))
 
 
 def of_budget(owner: Scope = ACME, user: str = "ann", **entry: Any) -> Taken:
@@ -81,7 +82,9 @@ PURSE_AND_SLOT = [of_budget(amount="1"), of_limit("concurrency"), of_budget(toke
 
 def settled(journalled: dict[str, Entry], entry: Entry = ADMITTED) -> tuple[list[int], Entry]:
     used, line = settler(journalled)(msgspec.json.encode(entry), PURSE_AND_SLOT)
-    return list(used), entry_of(line)
+    found = entry_of(line)
+    assert found is not None
+    return list(used), found
 
 
 def test_without_a_journal_an_orphan_is_what_its_admission_says() -> None:
@@ -107,6 +110,11 @@ def test_what_no_orphan_is_cannot_be_settled() -> None:
         with pytest.raises(ValueError, match=r".*"):
             settler({})(line, [Taken(SLOTS, "{t1}a||concurrency|0", 1)])
     assert used_of(USED, Taken(PURSE, "{t1}a||charge|UTC|total", 9)) == 77
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"nonsense", b"[true,[1]]", b"\xff"])
+def test_a_record_that_cannot_be_read_keeps_no_other_from_being_swept(line: bytes) -> None:
+    assert entry_of(line) is None
 
 
 # ---- journals

@@ -4,10 +4,19 @@ from typing import Any
 
 import pytest
 
-from billing.plans import NO_TERMS, Asking, Plan, Terms, caller_plan, target_limits
+from billing.plans import (
+    NO_TERMS,
+    Asking,
+    Owned,
+    Plan,
+    Terms,
+    caller_plan,
+    owners,
+    target_limits,
+)
 from billing.scopes import Scope
 
-ASKING = Asking(tenant="acme", project="search", key="web", alias="pro")
+ASKING = Asking(tenant="acme", project="search", key="web", tier="gold")
 ACME = Scope("acme")
 
 
@@ -19,10 +28,14 @@ def money(amount: str = "10", **fields: Any) -> dict[str, Any]:
     return {"amount": amount, "period": "month", **fields}
 
 
-def plan(**owners: Any) -> Plan:
+def owned(**given: Any) -> tuple[Owned, ...]:
     nobody: dict[str, Any] = {"gateway": NO_TERMS, "tenant": NO_TERMS}
     others: dict[str, Any] = {"project": None, "key": None, "tier": None}
-    return caller_plan(ASKING, timezone="Europe/Berlin", **{**nobody, **others, **owners})
+    return owners(ASKING, **{**nobody, **others, **given})
+
+
+def plan(**given: Any) -> Plan:
+    return caller_plan(owned(**given), alias="pro", timezone="Europe/Berlin")
 
 
 # ---- a tier's defaults
@@ -72,12 +85,12 @@ def test_the_gateways_come_first_then_the_tenants_the_projects_the_keys_and_the_
         ACME,
         ACME.narrowed("project", "search"),
         ACME.narrowed("key", "web"),
-        ACME._replace(per_user=True),
+        ACME._replace(per_user=True, tier="gold"),
     ]
     assert [limit.scope for limit in found.limits] == scopes
     assert [purse.scope for purse in found.purses] == scopes
     assert [purse.unit for purse in found.purses] == ["cost", *["charge"] * 4]
-    assert {purse.timezone for purse in found.purses} == {"Europe/Berlin"}
+    assert [purse.timezone for purse in found.purses] == ["UTC", *["Europe/Berlin"] * 4]
 
 
 def test_a_tier_of_a_key_holds_for_each_of_its_users() -> None:
@@ -86,7 +99,8 @@ def test_a_tier_of_a_key_holds_for_each_of_its_users() -> None:
     )
     found = plan(tier=tier)
     asks = {
-        user: [limit.ask("acme", user, 0).key for limit in found.limits] for user in ("ann", "bob")
+        user: [limit.ask(limit.scope.of_user("acme", user)).key for limit in found.limits]
+        for user in ("ann", "bob")
     }
     assert all(limit.scope.per_user for limit in found.limits)
     assert not set(asks["ann"]) & set(asks["bob"])
@@ -122,32 +136,33 @@ def test_a_plan_knows_whether_a_budget_is_hard() -> None:
 # ---- targets
 
 
-def test_a_target_has_the_providers_limits_the_models_the_gateways_and_the_tenants() -> None:
+def test_a_target_has_the_providers_limits_the_models_and_those_that_owners_give_to_its_name() -> (
+    None
+):
+    named = {"concurrency": 9, "per_model": {"gpt-4o": {"concurrency": 3}}}
+    other = {"per_model": {"other": {"concurrency": 5}}}
     found = target_limits(
-        "acme",
+        owned(gateway=terms(named), tenant=terms(other), project=terms(named), tier=terms(named)),
         provider=Scope("").narrowed("provider", "openai"),
         provider_limits={"concurrency": 1},
         model=Scope("").narrowed("model", "gpt-4o"),
         model_limits={"concurrency": 2},
-        gateway=terms({"concurrency": 9, "per_model": {"gpt-4o": {"concurrency": 3}}}),
-        own=terms({"per_model": {"gpt-4o": {"concurrency": 4}, "other": {"concurrency": 5}}}),
     )
     assert [(limit.scope, limit.amount) for limit in found] == [
         (Scope("", (("provider", "openai"),)), 1),
         (Scope("", (("model", "gpt-4o"),)), 2),
         (Scope("", (("model", "gpt-4o"),)), 3),
-        (Scope("acme", (("model", "gpt-4o"),)), 4),
+        (Scope("acme", (("project", "search"), ("model", "gpt-4o"))), 3),
+        (Scope("acme", (("model", "gpt-4o"),), per_user=True, tier="gold"), 3),
     ]
 
 
 def test_a_tenants_own_target_counts_for_that_tenant() -> None:
     (found,) = target_limits(
-        "acme",
+        owned(),
         provider=ACME.narrowed("provider", "mine"),
         provider_limits={"requests_per_day": 1},
         model=ACME.narrowed("model", "own"),
         model_limits={},
-        gateway=NO_TERMS,
-        own=NO_TERMS,
     )
     assert found.said(found.scope) == "1 requests per day of the provider mine of the tenant acme"

@@ -8,12 +8,30 @@ from billing.counters.asks import GATEWAY_TAG, tag_of, tenant_tag
 from billing.scopes import Scope, Where, read_scope
 
 slugs = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
-TRICKY = ["", "a", "a&user=b", "a=b", "=", "&", "|", "%3D", "%", "}", "{gw}", "label:x", "ä", "🦁"]
+TRICKY = [
+    "",
+    "a",
+    "a&user=b",
+    "a=b",
+    "=",
+    "&",
+    "|",
+    "%3D",
+    "%",
+    "}",
+    "{gw}",
+    "label:x",
+    "~b",
+    "&~b",
+    "ä",
+]
 texts = st.sampled_from(TRICKY) | st.text(max_size=8)
 columns = st.sampled_from(["project", "key", "user", "alias", "tenant", "provider", "model"])
 labels = texts.map(lambda name: f"label:{name}")
 wheres = st.lists(st.tuples(columns | labels, texts), max_size=3).map(tuple)
-scopes = st.builds(Scope, st.just("") | slugs, wheres, st.just(False))
+scopes = st.builds(
+    Scope, st.just("") | slugs, wheres, st.just(False), st.sampled_from(["", "b", "ab"])
+)
 
 
 @given(scopes, scopes)
@@ -45,6 +63,17 @@ def test_users_of_two_tenants_are_two_also_at_the_gateway(
     gateway = Scope("", where, per_user=True)
     same = gateway.of_user(tenant, "bob") == gateway.of_user(other, "bob")
     assert same == (tenant == other)
+
+
+@given(slugs, texts, texts)
+def test_a_tiers_users_are_not_the_tenants_whatever_they_are_called(
+    owner: str, one: str, other: str
+) -> None:
+    each, gold = Scope(owner, per_user=True), Scope(owner, per_user=True, tier="gold")
+    assert gold.of_user(owner, one).key != each.of_user(owner, other).key
+    assert gold.of_user(owner, "bob").key != each.of_user(owner, "bob~gold").key
+    silver = gold._replace(tier="silver")
+    assert gold.of_user(owner, one).key != silver.of_user(owner, one).key
 
 
 @given(scopes, texts)

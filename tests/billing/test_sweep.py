@@ -37,7 +37,7 @@ WHOLE_TIME = Period("total", 0, 0)
 ASKS = [
     MONEY.ask(MONEY.scope, WHOLE_TIME, 800),
     COST.ask(COST.scope, WHOLE_TIME, 90),
-    SLOTS.ask("acme", "", 0),
+    SLOTS.ask(SLOTS.scope),
 ]
 
 WORKER = """
@@ -46,7 +46,7 @@ from pathlib import Path
 import msgspec
 from billing.counters.asks import Ask, Cold, Hold
 from billing.counters.redis import RedisCounters
-from billing.journal import Journal
+from billing.journal import Journal, line_of
 from billing.records import Entry
 
 async def work(url, spool, lease, asks, entries):
@@ -57,7 +57,7 @@ async def work(url, spool, lease, asks, entries):
     asks = [Ask(*ask) for ask in msgspec.json.decode(asks)]
     for entry in msgspec.json.decode(entries, type=list[Entry]):
         record = entry.record
-        line = journal.line(record, entry.attempts)
+        line = line_of(Entry(False, record, entry.attempts))
         hold = Hold(record.record_id, list(asks), line)
         while isinstance(answer := await counters.admit(hold), Cold):
             for place in answer.places:

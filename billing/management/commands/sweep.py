@@ -38,7 +38,8 @@ def _with_redis(url: str) -> int:
         held = {name for tag in TAGS for name in counters.held(tag)}
         written, waiting = recover_journals(settings.SPOOL_DIR, held, now=_now())
         for orphans in counters.sweep(settler(waiting)):
-            ledger.write([entry_of(orphan.entry) for orphan in orphans], {}, now=_now())
+            entries = [entry for orphan in orphans if (entry := entry_of(orphan.entry))]
+            ledger.write(entries, {}, now=_now())
             for orphan in orphans:
                 counters.committed([orphan.record_id], orphan.tags)
             written += len(orphans)

@@ -74,7 +74,7 @@ class ChatBody(msgspec.Struct):
 
     @property
     def output_limit(self) -> int | None:
-        limit = self.max_completion_tokens or self.max_tokens or 0
+        limit = max(self.max_completion_tokens or 0, self.max_tokens or 0)
         return limit if limit > 0 else None
 
     @property
