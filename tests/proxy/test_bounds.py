@@ -189,7 +189,7 @@ def test_what_lies_deep_is_found_without_an_end() -> None:
 # ---- text
 
 
-TEXT = {
+TEXT: dict[str, dict[str, Any]] = {
     "openai": {"type": "text", "text": "an image, a document, a file"},
     "responses": {"type": "input_text", "text": "input_image"},
     "anthropic": {"type": "text", "text": '{"image_url": "source"}'},
