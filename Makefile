@@ -72,6 +72,7 @@ check: setup
 
 bench: setup
 	$(ENV)/python -m bench
+	$(ENV)/python -m bench.counters
 
 format: setup
 	$(ENV)/ruff check --fix

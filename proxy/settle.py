@@ -2,6 +2,7 @@
 
 import datetime
 import time
+from functools import lru_cache
 
 import orjson
 
@@ -21,9 +22,15 @@ def _microseconds(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    return datetime.datetime.fromtimestamp(whole, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def moment(seconds: float) -> str:
-    """ISO-8601 in UTC with microseconds."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="microseconds")
+    """ISO-8601 in UTC with microseconds. A second is written once for all who share it."""
+    whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_second(whole)}.{micro:06d}+00:00"
 
 
 def first_record(exchange: Exchange) -> Record:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 from billing.counters.asks import (
     BUCKET,
@@ -39,21 +40,33 @@ class _Bucket:
         self.scale = window // self.tick
         self.level, self.at = level, at
 
-    def fill(self, ask: Ask, now: int) -> int:
-        """What is inside now. More than a window of time fills any bucket."""
-        ticks = now // self.tick
+    def fill(self, amount: int, ticks: int) -> None:
+        """Lets in what has come until a tick. More than a window of time fills any bucket."""
         if ticks > self.at:
-            self.level += ask.amount * min(ticks - self.at, 2 * self.scale)
+            self.level += amount * min(ticks - self.at, 2 * self.scale)
             self.at = ticks
-        full = ask.most * self.scale
-        self.level = min(self.level, full)
-        return self.level
 
     def seen(self, ask: Ask, now: int) -> int:
         """What is inside now, for who only looks: where two limits count in one bucket, the wider
         one must not fill it."""
         ticks = min(max(0, now // self.tick - self.at), 2 * self.scale)
         return min(self.level + ask.amount * ticks, ask.most * self.scale)
+
+
+class _Settled(NamedTuple):
+    """A hold whose record is not in the database yet: what it used, and what changes settled."""
+
+    asks: Sequence[Ask]
+    used: Sequence[int]
+    changed: Sequence[Taken]
+
+    def used_of(self, key: str) -> int:
+        used = sum(
+            actual
+            for ask, actual in zip(self.asks, self.used, strict=True)
+            if ask.key == key and ask.kind != SLOTS
+        )
+        return used + sum(taken.take for taken in self.changed if taken.key == key)
 
 
 class MemoryCounters:
@@ -65,11 +78,12 @@ class MemoryCounters:
         self._clock = clock
         self._began = clock()
         self._buckets: dict[str, _Bucket] = {}
-        self._slots: dict[str, int] = {}
+        self._slots: dict[str, list[int]] = {}
+        """How many are taken."""
         self._purses: dict[str, list[int]] = {}
         """Settled, reserved, and when the period ends."""
         self._open: dict[str, list[Ask]] = {}
-        self._settled: dict[str, list[Taken]] = {}
+        self._settled: dict[str, _Settled] = {}
         self._changed: dict[str, list[Taken]] = {}
         """What changes have settled of holds that are open still."""
         self._tidied = self._began
@@ -102,59 +116,68 @@ class MemoryCounters:
         now = self._clock()
         if now - self._tidied > TIDY_MS:
             self._tidy(now)
-        cold, short = self._look(asks, now)
+        states, cold, short = self._look(asks, now)
         if cold:
             return Cold(cold)
         if short:
             return Refused(short)
-        return Admitted([self._taken(ask) for ask in asks])
+        levels = []
+        for ask, state in zip(asks, states, strict=True):
+            if type(state) is _Bucket:
+                state.level -= ask[2] * state.scale
+                levels.append(state.level // state.scale)
+            elif ask[0] == PURSE:
+                state[1] += ask[2]
+                levels.append(state[0] + state[1])
+            else:
+                state[0] += ask[2]
+                levels.append(ask[3] - state[0])
+        return Admitted(levels)
 
-    def _look(self, asks: Sequence[Ask], now: int) -> tuple[list[int], list[Short]]:
+    def _look(self, asks: Sequence[Ask], now: int) -> tuple[list[Any], list[int], list[Short]]:
+        """The counters, where none is cold; those that are; those that have too little. In one
+        piece and by position, because every request passes here for each of its counters."""
+        states: list[Any] = []
         cold: list[int] = []
         short: list[Short] = []
-        for index, ask in enumerate(asks):
-            kind, key, take, most = ask[0], ask[1], ask[2], ask[3]
-            if kind == PURSE:
-                purse = self._purses.get(key)
-                if purse is None:
-                    cold.append(index)
-                elif most != NO_LIMIT and purse[0] + purse[1] + take > most:
-                    short.append(Short(index, -1, most - purse[0] - purse[1]))
-            elif kind == SLOTS:
-                free = most - self._slots.get(key, 0)
-                if take > free:
-                    short.append(Short(index, -1, free))
-            else:
+        for place, (kind, key, take, most, amount, window, _) in enumerate(asks):
+            if kind == BUCKET:
                 bucket = self._buckets.get(key)
                 if bucket is None:
-                    if now - self._began < ask.window:
-                        cold.append(index)
+                    if now - self._began < window:
+                        cold.append(place)
                         continue
-                    bucket = self._new_bucket(ask, now)
-                lacking = take * bucket.scale - bucket.fill(ask, now)
+                    bucket = self._new_bucket(asks[place], now)
+                ticks = now // bucket.tick
+                if ticks != bucket.at:
+                    bucket.fill(amount, ticks)
+                bucket.level = min(bucket.level, most * bucket.scale)
+                lacking = take * bucket.scale - bucket.level
                 if lacking > 0:
-                    wait = -(-lacking // ask.amount) * bucket.tick
-                    short.append(Short(index, wait, bucket.level // bucket.scale))
-        return cold, short
+                    wait = -(-lacking // amount) * bucket.tick
+                    short.append(Short(place, wait, bucket.level // bucket.scale))
+                states.append(bucket)
+            elif kind == PURSE:
+                purse = self._purses.get(key)
+                if purse is None:
+                    cold.append(place)
+                elif most != NO_LIMIT and purse[0] + purse[1] + take > most:
+                    short.append(Short(place, -1, most - purse[0] - purse[1]))
+                states.append(purse)
+            else:
+                slots = self._slots.get(key)
+                if slots is None:
+                    slots = self._slots[key] = [0]
+                if slots[0] + take > most:
+                    short.append(Short(place, -1, most - slots[0]))
+                states.append(slots)
+        return states, cold, short
 
     def _new_bucket(self, ask: Ask, now: int) -> _Bucket:
         """One that nobody has used for a window: it is full."""
         bucket = self._buckets[ask.key] = _Bucket(ask.window, 0, now // tick_of(ask.window))
         bucket.level = ask.most * bucket.scale
         return bucket
-
-    def _taken(self, ask: Ask) -> int:
-        kind, key, take, most = ask[0], ask[1], ask[2], ask[3]
-        if kind == PURSE:
-            purse = self._purses[key]
-            purse[1] += take
-            return purse[0] + purse[1]
-        if kind == SLOTS:
-            used = self._slots[key] = self._slots.get(key, 0) + take
-            return most - used
-        bucket = self._buckets[key]
-        bucket.level -= take * bucket.scale
-        return bucket.level // bucket.scale
 
     async def change(self, hold: Hold, used: Sequence[tuple[Ask, int]], asks: list[Ask]) -> Answer:
         for ask, actual in used:
@@ -173,33 +196,28 @@ class MemoryCounters:
     async def settle(self, hold: Hold, used: Sequence[int]) -> Sequence[int] | None:
         if self._open.pop(hold.record_id, None) is None:
             return None
-        levels = [self._settle(ask, actual) for ask, actual in zip(hold.asks, used, strict=True)]
-        taken = self._changed.pop(hold.record_id, [])
-        for ask, actual in zip(hold.asks, used, strict=True):
-            if ask.kind != SLOTS:
-                taken.append(Taken(ask.kind, ask.key, actual))
-        self._settled[hold.record_id] = taken
-        return levels
+        changed = self._changed.pop(hold.record_id, ()) if self._changed else ()
+        self._settled[hold.record_id] = _Settled(hold.asks, used, changed)
+        return [self._settle(ask, actual) for ask, actual in zip(hold.asks, used, strict=True)]
 
     def _settle(self, ask: Ask, actual: int) -> int:
         """What is settled in a purse now. A counter that was made cold meanwhile stays so: it will
         be rebuilt."""
         kind, key, take = ask[0], ask[1], ask[2]
-        if kind == PURSE:
+        if kind == BUCKET:
+            if take != actual and (bucket := self._buckets.get(key)) is not None:
+                bucket.level += (take - actual) * bucket.scale
+        elif kind == SLOTS:
+            slots = self._slots.get(key)
+            if slots is not None:
+                slots[0] = max(slots[0] - take, 0)
+        else:
             purse = self._purses.get(key)
-            if purse is None:
-                return 0
-            purse[1] -= take
-            purse[0] += actual
-            return purse[0]
-        if kind == SLOTS:
-            left = self._slots.get(key, 0) - take
-            if left > 0:
-                self._slots[key] = left
-            else:
-                self._slots.pop(key, None)
-        elif (bucket := self._buckets.get(key)) is not None:
-            bucket.level += (take - actual) * bucket.scale
+            if purse is not None:
+                purse[1] -= take
+                purse[0] += actual
+                settled: int = purse[0]
+                return settled
         return 0
 
     async def release(self, hold: Hold) -> None:
@@ -221,8 +239,8 @@ class MemoryCounters:
             return False
         key = ask.key
         reserved = sum(a.take for asks in self._open.values() for a in asks if a.key == key)
-        settled = (*self._settled.values(), *self._changed.values())
-        used = sum(t.take for takes in settled for t in takes if t.key == key)
+        used = sum(hold.used_of(key) for hold in self._settled.values())
+        used += sum(t.take for takes in self._changed.values() for t in takes if t.key == key)
         if ask.kind == PURSE:
             self._purses.setdefault(key, [total + used, reserved, ask.until])
         elif ask.kind == BUCKET and key not in self._buckets:
@@ -244,7 +262,7 @@ class MemoryCounters:
             purse = self._purses.get(ask.key)
             return State(purse[0], purse[1]) if purse else None
         if ask.kind == SLOTS:
-            return State(self._slots.get(ask.key, 0), 0)
+            return State(self._slots.get(ask.key, [0])[0], 0)
         now, bucket = self._clock(), self._buckets.get(ask.key)
         if bucket is None:
             return None if now - self._began < ask.window else State(0, 0)
@@ -261,6 +279,8 @@ class MemoryCounters:
         ]
         for key in idle:
             del self._buckets[key]
+        for key in [key for key, slots in self._slots.items() if not slots[0]]:
+            del self._slots[key]
         over = time.time() - 3600
         for key in [k for k, purse in self._purses.items() if 0 < purse[2] < over and not purse[1]]:
             del self._purses[key]

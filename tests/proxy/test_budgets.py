@@ -52,9 +52,14 @@ def gateway(
         "leaving": {"budgets": [budget(10**9)], "on_disconnect": "reserved"},
         "tiered": {"tier": "free"},
         "restarted": {"budgets": [budget(WORST + 2 * USED)]},
+        "east": {"timezone": "Asia/Tokyo"},
+        "west": {"timezone": "America/Lima"},
+        "mixed": {"budgets": [budget(10**9)]},
     }
+    gateway = {"budgets": [{**budget(WORST + USED + 100, "month"), "scope": "alias:world"}]}
     tiers = {"free": {"budgets": [budget(WORST + 10)]}}
-    document = terms(upstream_server, tenants, tiers=tiers)
+    document = terms(upstream_server, tenants, tiers=tiers, gateway=gateway)
+    document["aliases"]["world"] = {**document["aliases"]["strict"]}
     with GatewayProcess(tmp_path_factory.mktemp("budgets"), configuration=document) as process:
         yield process
 
@@ -267,3 +272,42 @@ def test_an_answer_in_another_dialect_is_held_to_the_clamp_too(
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-gateway-max-tokens-clamped"] == "100"
     assert json.loads(upstream.received[0].body)["max_tokens"] == 100
+
+
+def test_the_gateways_budget_counts_tenants_of_every_timezone_together_and_keeps_its_numbers(
+    of: Any,
+) -> None:
+    east, west = of("east"), of("west")
+    body = ask(**SMALL)
+    statuses = [caller.post("/chat/world", json=body).status_code for caller in (east, west)]
+    refused = west.post("/chat/world", json=body)
+    assert statuses == [200, 200]
+    assert refused.status_code == 429
+    message = refused.json()["error"]["message"]
+    assert "per month of the alias world of the gateway" in message
+    assert not any(character.isdigit() for character in message.partition("; it resets")[0])
+
+
+def test_an_answer_cannot_be_asked_to_outgrow_its_reservation(
+    of: Any, upstream: FakeUpstream
+) -> None:
+    answer = of("mixed").post("/chat/pro", json=ask(max_tokens=50_000))
+    assert upstream.received[0].json()["max_tokens"] == 1000
+    assert answer.headers["x-gateway-max-tokens-clamped"] == "1000"
+
+
+def test_two_bounds_in_one_body_reserve_the_larger(of: Any, upstream: FakeUpstream) -> None:
+    before = of("mixed").post("/chat/pro", json=ask(max_tokens=1))
+    both = of("mixed").post("/chat/pro", json=ask(max_tokens=900, max_completion_tokens=1))
+    held = [float(answer.headers["x-gateway-budget-remaining"]) for answer in (before, both)]
+    assert held[0] - held[1] > 800 * OUTPUT / 10**9
+
+
+def test_what_is_left_is_told_rightly_after_a_fallback(of: Any, upstream: FakeUpstream) -> None:
+    caller = of("mixed")
+    first = caller.post("/chat/both", json=ask(**SMALL))
+    upstream.at("first").answers(failing(500))
+    second = caller.post("/chat/both", json=ask(**SMALL))
+    assert second.headers["x-gateway-model"] == "second-model"
+    left = [float(answer.headers["x-gateway-budget-remaining"]) for answer in (first, second)]
+    assert 0 < left[0] - left[1] < 3 * WORST / 10**9

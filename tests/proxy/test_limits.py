@@ -18,6 +18,7 @@ from tests.fake_upstream import (
     whole,
 )
 from tests.gateway_process import GatewayProcess, IssuedKey, eventually
+from tests.proxy.configuration import alias
 from tests.proxy.conftest import ask, calling
 from tests.proxy.terms import all_at_once, press, terms
 
@@ -46,6 +47,8 @@ def gateway(
             "limits": {"requests_per_day": 10, "per_user": {"requests_per_day": 1}},
         },
         "free": {},
+        "stated": {"limits": {"tokens_per_hour": 10_000}},
+        "second-only": {"limits": {"per_model": {"narrow-model": {"requests_per_day": 1}}}},
     }
     document = terms(
         upstream_server,
@@ -53,6 +56,15 @@ def gateway(
         tiers={"free": {"limits": {"requests_per_day": 1, "concurrency": 1}}},
         gateway={"limits": {"per_alias": {"short": {"requests_per_day": 4}}}},
     )
+    document["models"]["guarded-model"] = {
+        **document["models"]["second-model"],
+        "limits": {"requests_per_day": 2},
+    }
+    document["aliases"]["guarded"] = alias("first-model", "guarded-model")
+    document["price_books"]["cost"]["versions"][0]["prices"]["guarded-model"] = {
+        "input": "1",
+        "output": "10",
+    }
     with GatewayProcess(tmp_path_factory.mktemp("limits"), configuration=document) as process:
         yield process
 
@@ -355,3 +367,37 @@ def test_who_leaves_the_line_takes_nothing(gateway: GatewayProcess, upstream: Fa
 def _post(gateway: GatewayProcess, key: IssuedKey) -> None:
     with calling(gateway, key) as caller:
         caller.post("/chat/narrow", json=ask())
+
+
+def test_a_fallback_meets_the_limits_of_its_own_target(of: Any, upstream: FakeUpstream) -> None:
+    caller = of("free")
+    upstream.at("first").always_answers(failing(500))
+    statuses = [caller.post("/chat/guarded", json=ask()).status_code for _ in range(4)]
+    assert statuses[:2] == [200, 200]
+    assert 200 not in statuses[2:]
+    assert len(upstream.at_path("second")) == 2
+
+
+def test_tokens_are_taken_as_the_caller_states_them(of: Any) -> None:
+    answer = of("stated").post("/chat/pro", json=ask(max_tokens=900))
+    assert 10_000 - 1_100 < int(answer.headers["x-ratelimit-remaining-tokens"]) < 10_000 - 900
+
+
+def test_a_refusal_tells_what_is_left_of_the_limit(of: Any) -> None:
+    caller = of("keys", "slow")
+    refused = [caller.post("/chat/pro", json=ask()) for _ in range(2)][-1]
+    assert refused.status_code == 429
+    assert refused.headers["x-ratelimit-limit-requests"] == "1"
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+def test_who_is_short_of_something_else_does_not_hold_up_a_provider(
+    of: Any, upstream: FakeUpstream
+) -> None:
+    spent, other = of("second-only"), of("free")
+    assert spent.post("/chat/narrow", json=ask()).status_code == 200
+    refused = spent.post("/chat/narrow", json=ask())
+    assert refused.status_code == 429
+    began = time.monotonic()
+    assert other.post("/chat/narrow", json=ask()).status_code == 200
+    assert time.monotonic() - began < 1
