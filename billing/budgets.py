@@ -31,14 +31,10 @@ def period_at(kind: str, timezone: str, moment: float) -> Period:
     """The hour, day, week (from Monday), month or whole time that a moment lies in."""
     if kind == "total":
         return _WHOLE_TIME
-    zone = ZoneInfo(timezone)
-    local = datetime.datetime.fromtimestamp(moment, zone)
-    if kind == "hour":
-        # Not by the clock on the wall: when it is set back, two hours bear one name.
-        start = int(moment) - (local.minute * 60 + local.second)
-        return Period(f"hour-{start}", start, start + 3600)
+    second = int(moment)  # or what lies just before a boundary is rounded across it
+    local = datetime.datetime.fromtimestamp(second, ZoneInfo(timezone))
     first = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    if kind == "day":
+    if kind in ("hour", "day"):
         after = first + datetime.timedelta(days=1)
     elif kind == "week":
         first -= datetime.timedelta(days=first.weekday())
@@ -46,7 +42,13 @@ def period_at(kind: str, timezone: str, moment: float) -> Period:
     else:
         first = first.replace(day=1)
         after = (first + datetime.timedelta(days=32)).replace(day=1)
-    return Period(f"{kind}-{first.date()}", int(first.timestamp()), int(after.timestamp()))
+    start, end = int(first.timestamp()), int(after.timestamp())
+    if kind == "hour":
+        # Not by the clock on the wall: when it is set back, two hours bear one name. Counted from
+        # midnight: where it is set by half an hour, the day's last one is that much shorter.
+        start += (second - start) // 3600 * 3600
+        return Period(f"hour-{start}", start, min(start + 3600, end))
+    return Period(f"{kind}-{first.date()}", start, end)
 
 
 class Calendar:

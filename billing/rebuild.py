@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from django.db.models import Count, F, QuerySet, Sum, TextField
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Cast
+from django.db.models import Count, F, Func, QuerySet, Sum, TextField, Value
 from django.utils import timezone
 
 from billing.budgets import Period, Purse
@@ -25,14 +24,28 @@ _TOKENS = (
 )
 
 
+class _Label(Func):
+    """What a label says. By its name, which as a path of JSON may be a place in a list: `2026`."""
+
+    function = "jsonb_extract_path_text"
+    output_field = TextField()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(F("labels"), Value(name))
+
+    def as_sqlite(self, compiler: Any, connection: Any, **options: Any) -> Any:
+        template = "(SELECT l.value FROM json_each(%(expressions)s)"
+        where = ") AS l WHERE l.key = "
+        return self.as_sql(compiler, connection, template=template, arg_joiner=where, **options)
+
+
 def _records(scope: Scope, apart_from: Collection[str]) -> QuerySet[UsageRecord]:
     records = UsageRecord.objects.order_by()
     if scope.owner:
         records = records.filter(tenant=scope.owner)
     for column, value in scope.where:
         if column.startswith("label:"):
-            # Cast, or SQLite compares it with the value read as JSON, which most labels are not.
-            label = Cast(KeyTextTransform(column.removeprefix("label:"), "labels"), TextField())
+            label = _Label(column.removeprefix("label:"))
             records = records.alias(counted_label=label).filter(counted_label=value)
         else:
             records = records.filter(**{column: value})

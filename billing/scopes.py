@@ -29,11 +29,14 @@ class Scope(NamedTuple):
 
     @property
     def key(self) -> str:
-        """`{t17}acme|project=search`: the head of its counters' keys. Values are quoted, so that no
-        user's name can look like another scope."""
+        """`{t17}acme|project=search`: the head of its counters' keys. All of it is quoted, so that
+        no name of a user or label can look like another scope."""
         tag = tenant_tag(self.owner) if self.owner else GATEWAY_TAG
-        where = "&".join(f"{column}={quote(value, safe='')}" for column, value in self.where)
-        return f"{tag}{self.owner}|{where}{'~' if self.tier else ''}{self.tier}"
+        where = "&".join(
+            f"{quote(column, safe=':')}={quote(value, safe='')}" for column, value in self.where
+        )
+        tier = f"&~{self.tier}" if self.tier else ""  # which no quoted text has
+        return f"{tag}{self.owner}|{where}{tier}"
 
     @property
     def said(self) -> str:

@@ -5,11 +5,14 @@ Input is bounded by its bytes, because no token is shorter than one, plus what t
 say nothing. Output is bounded by what the caller, the alias and the model allow.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.chat.request import Audio, Document, Image, Message, Part, ToolResult
+from proxy.dialects.splicing import hides_letters
 from proxy.errors import GatewayError
 from proxy.exchange import Exchange, Rates
 from routing.snapshots import ModelSnapshot
@@ -18,12 +21,21 @@ MEDIA_TOKENS: Mapping[str, int] = {"image": 6_000, "audio": 20_000, "document": 
 """Where a model declares none: above what today's providers count for a usual one."""
 
 _MEDIA = re.compile(
-    rb'"(?:image|images|image_url|input_image|inline_?[dD]ata|file|file_?[dD]ata|input_file'
-    rb'|input_audio|document|source)"\s*+:|"type"\s*+:\s*+"(?:image|document|file|input_)'
+    rb'"(?:image|images|inline_?[dD]ata|file|file_?[dD]ata|input_audio|document|source'
+    rb'|(?:image|video|audio|file|document)_url|input_image|input_file)"\s*+:'
+    rb'|"type"\s*+:\s*+"(?:image|audio|video|document|file|container_upload|input_(?!text))'
 )
-"""Where a body of any dialect may hold media; a body without it has none."""
-_ESCAPED = re.compile(rb"\\u00[4-7]")
-"""Letters that are escaped, as no serialiser does: they may spell the same."""
+"""Where a body of any dialect may hold media; one without it has none, unless it hides letters."""
+_UNREAD: Mapping[str, "re.Pattern[str]"] = {
+    "image": re.compile("image|screenshot"),
+    "audio": re.compile("audio"),
+    "document": re.compile("^(?:document|file|input_file|container_upload)$|video|_url$"),
+}
+"""What the `type` of a part says of its medium, where only its own dialect can read it."""
+_BLOBS = {"inlineData", "inline_data", "fileData", "file_data"}
+"""Of parts without a `type`."""
+_SAID = ("messages", "input", "system", "contents")
+"""Where the dialects have what may hold media."""
 
 
 @dataclass(slots=True)
@@ -46,23 +58,47 @@ def _media(parts: Iterable[Part]) -> Iterator[tuple[str, int]]:
                 yield "document", len(part.data)
             case ToolResult():
                 yield from _media(part.content)
+            case _ if type(part) is Part:
+                yield from ((kind, 0) for kind in _unread_media(part.extras))
+
+
+def _unread_media(value: Any) -> Iterator[str]:
+    """The media in what only its own dialect can read; one inside another is part of it."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict() as members:
+                if kind := _medium(members):
+                    yield kind
+                else:
+                    waiting += members.values()
+            case list() as items:
+                waiting += items
+
+
+def _medium(members: Mapping[str, Any]) -> str:
+    said = str(members.get("type") or "")
+    named = next((kind for kind, types in _UNREAD.items() if types.search(said)), "")
+    return named or ("document" if members.keys() & _BLOBS else "")
 
 
 class InputBound:
     """The bound of one request's input at any model; its media are looked for once."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self.size = len(exchange.raw)
-        self._media: list[str] = []
         raw = exchange.raw
-        if exchange.endpoint.kind != "embeddings" and (_MEDIA.search(raw) or _ESCAPED.search(raw)):
+        self.size = len(raw)
+        self._media: list[str] = []
+        if exchange.endpoint.kind != "embeddings" and (_MEDIA.search(raw) or hides_letters(raw)):
             self._look(exchange)
 
     def _look(self, exchange: Exchange) -> None:
         try:
             messages: tuple[Message, ...] = exchange.read_request().messages
-        except GatewayError:
-            return  # what cannot be read passes to its own dialect, by its bytes
+        except GatewayError:  # it may pass to its own dialect, which knows how to read it
+            given = json.loads(exchange.raw)
+            self._media += _unread_media([given.get(name) for name in _SAID])
+            return
         for message in messages:
             for kind, size in _media(message.parts):
                 self._media.append(kind)

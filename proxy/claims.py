@@ -57,7 +57,7 @@ class Outline:
     """The claims of requests alike, but for what each takes: made once, as long as the periods of
     its budgets last. Where two rules count in the same counter, the narrower one stands."""
 
-    __slots__ = ("_fixed", "_purses", "_tokens", "smallest", "until")
+    __slots__ = ("_fixed", "_purses", "_tokens", "since", "smallest", "until")
 
     def __init__(self, claims: Iterable[Claim]) -> None:
         found = strictest(claims)
@@ -66,20 +66,27 @@ class Outline:
         self._purses: list[Claim] = []
         self.smallest: Claim | None = None
         """Of the buckets of tokens, the one that holds least."""
-        self.until = 0
-        """When the first of the periods ends, in seconds since the epoch; 0 for never."""
+        self.since = self.until = 0
+        """When the last of the periods began and the first ends, in seconds since the epoch; 0 for
+        never."""
         for claim in found:
             if isinstance(claim.rule, Purse):
                 self._purses.append(claim)
                 ends = claim.ask.until
                 if ends and (not self.until or ends < self.until):
                     self.until = ends
+                if claim.period is not None:
+                    self.since = max(self.since, claim.period.start)
             elif claim.rule.unit == "tokens":
                 self._tokens.append(claim)
                 if self.smallest is None or claim.ask.most < self.smallest.ask.most:
                     self.smallest = claim
             else:
                 self._fixed.append(claim)
+
+    def holds_at(self, moment: float) -> bool:
+        """Also of a request that began before others that came first."""
+        return self.since <= moment and (not self.until or moment < self.until)
 
     def claims(self, want: Wanted, *, is_free: bool) -> list[Claim]:
         """What one request takes; one that is free takes no tokens and no money."""
@@ -123,7 +130,7 @@ class Plans:
         labels = tuple(sorted(exchange.labels.items())) if plan.has_labels else ()
         key = (id(plan), exchange.user, id(target.model), labels)
         known = self._outlines.get(key)
-        if known is None or 0 < known.until <= exchange.started_at:
+        if known is None or not known.holds_at(exchange.started_at):
             tenant, user = caller.tenant.name, exchange.user
             known = self._outlines[key] = Outline(
                 [

@@ -13,13 +13,13 @@ _LEAST_THINKING = 1_024
 
 
 def _openai(raw: bytes, model: str, limit: int) -> bytes:
-    named = [n for n in (b"max_tokens", b"max_completion_tokens") if may_name(raw, n)]
-    if not named:
-        field = "max_completion_tokens" if REASONING_MODEL.search(model) else "max_tokens"
+    field = "max_completion_tokens" if REASONING_MODEL.search(model) else "max_tokens"
+    names = ("max_tokens", "max_completion_tokens")
+    if not any(may_name(raw, name.encode()) for name in names):
         return with_members(raw, [b'"%b":%d' % (field.encode(), limit)])
     given = json.loads(raw)
-    fields = [name.decode() for name in named if given.get(name.decode()) is not None]
-    return serialised(raw, **dict.fromkeys(fields or ["max_completion_tokens"], limit))
+    fields = [name for name in names if given.get(name) is not None]
+    return serialised(raw, **dict.fromkeys(fields or [field], limit))
 
 
 def _responses(raw: bytes, model: str, limit: int) -> bytes:
@@ -32,7 +32,8 @@ def _anthropic(raw: bytes, model: str, limit: int) -> bytes:
     """A budget of thoughts must be smaller than the limit."""
     changed: dict[str, Any] = {"max_tokens": limit}
     thinking = json.loads(raw).get("thinking")
-    if isinstance(thinking, dict) and (thinking.get("budget_tokens") or 0) >= limit:
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if isinstance(budget, int | float) and budget >= limit:
         fits = limit > _LEAST_THINKING
         changed["thinking"] = (
             {**thinking, "budget_tokens": limit - 1} if fits else {"type": "disabled"}

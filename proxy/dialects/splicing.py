@@ -19,9 +19,14 @@ _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 """What no serialiser writes, and the only other way to spell a key."""
 
 
+def hides_letters(raw: bytes) -> bool:
+    """Whether some key may be written with escapes, so that no pattern finds it."""
+    return _ESCAPED_LETTER.search(raw) is not None
+
+
 def may_name(raw: bytes, key: bytes) -> bool:
     """Whether a body may have this key, at any depth; False is certain."""
-    return b'"%b"' % key in raw or _ESCAPED_LETTER.search(raw) is not None
+    return b'"%b"' % key in raw or hides_letters(raw)
 
 
 def with_members(raw: bytes, members: list[bytes]) -> bytes:
@@ -39,7 +44,7 @@ def with_model(raw: bytes, given: str | None, model: str) -> bytes | None:
     encoded = orjson.dumps(model)
     own = _model_in(raw)
     if own is None:
-        may_be_new = given is None and _ESCAPED_LETTER.search(raw) is None
+        may_be_new = given is None and not hides_letters(raw)
         return with_members(raw, [b'"model":' + encoded]) if may_be_new else None
     if own[1] is None:
         return None

@@ -142,6 +142,78 @@ def test_no_price_at_all_is_no_rate() -> None:
     assert make_rate(version="v", currency="USD", prices=zero) is not None
 
 
+# ---- bounds
+
+cheap = st.decimals(0, 100, places=9)
+cheap_prices = st.builds(Prices, *(st.none() | cheap for _ in (*BUCKETS, "per_request")))
+shares = st.tuples(*(st.integers(0, 100_000) for _ in BUCKETS))
+
+
+@given(prices | cheap_prices, shares, counts, counts)
+def test_no_split_of_as_many_tokens_comes_to_more_than_the_most(
+    given: Prices, split: tuple[int, ...], spare_input: int, spare_output: int
+) -> None:
+    rate = make_rate(version="v", currency="USD", prices=given)
+    if rate is not None:
+        used = Tokens(*split)
+        most_input = used.input + used.cached_input + used.cache_write + spare_input
+        most_output = used.output + used.reasoning + spare_output
+        assert rate.amount(used) <= rate.most(most_input, most_output)
+
+
+@given(prices, counts, counts)
+def test_some_split_comes_to_the_most_but_for_its_rounding(
+    given: Prices, input_tokens: int, output_tokens: int
+) -> None:
+    rate = make_rate(version="v", currency="USD", prices=given)
+    if rate is not None:
+        found = max(
+            rate.amount(Tokens(**{inside: input_tokens, outside: output_tokens}))
+            for inside in ("input", "cached_input", "cache_write")
+            for outside in ("output", "reasoning")
+        )
+        assert rate.most(input_tokens, output_tokens) - 1 <= found
+
+
+@given(cheap_prices, st.integers(0, 10**12), st.integers(0, 1_000_000))
+def test_the_output_within_a_room_is_the_largest_that_fits(
+    given: Prices, room: int, input_tokens: int
+) -> None:
+    rate = make_rate(version="v", currency="USD", prices=given)
+    if rate is None:
+        return
+    fits = rate.output_within(room, input_tokens)
+    if fits is None:
+        assert rate.most(input_tokens, 0) == rate.most(input_tokens, 10**15) <= room
+    elif rate.most(input_tokens, 0) > room:
+        assert fits == 0
+    else:
+        assert rate.most(input_tokens, fits) <= room < rate.most(input_tokens, fits + 1)
+
+
+@pytest.mark.parametrize(
+    ("room", "input_tokens", "fits"),
+    [
+        (0, 0, 0),
+        (1_000_000, 0, 100),
+        (1_000_000, 500, 50),
+        (1_000_000, 1_000, 0),
+        (1_000_000, 1_001, 0),
+        (-5, 0, 0),
+        (1_009_999, 0, 100),
+    ],
+)
+def test_the_input_is_paid_before_the_output(room: int, input_tokens: int, fits: int) -> None:
+    rate = _rate(Prices(input=Decimal(1), output=Decimal(10)))
+    assert rate.output_within(room, input_tokens) == fits
+
+
+def test_output_that_costs_nothing_has_no_end() -> None:
+    rate = _rate(Prices(input=Decimal(1), per_request=Decimal("0.001")))
+    assert rate.output_within(1_000_000, 0) is None
+    assert rate.output_within(999_999, 0) == 0
+
+
 # ---- what is in force
 
 
