@@ -90,15 +90,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from django.db import connection
 
     other = "once" if connection.vendor == "postgresql" else "postgres"
-    elsewhere = []
+    here, elsewhere = [], []
     for item in items:
         if "redis_url" in getattr(item, "fixturenames", ()):
             item.add_marker("redis")
-        if item.get_closest_marker(other):
-            elsewhere.append(item)
+        (elsewhere if item.get_closest_marker(other) else here).append(item)
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
-        items[:] = [item for item in items if item not in elsewhere]
+        items[:] = here
 
 
 @pytest.fixture(scope="session")

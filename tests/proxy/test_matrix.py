@@ -11,7 +11,11 @@ from tests.proxy.frozen import frozen_in
 from tests.proxy.in_process import InProcess
 
 # The mark has the database set up, which the fixture below reads once.
-pytestmark = [pytest.mark.usefixtures("recordings"), pytest.mark.django_db]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.usefixtures("recordings"),
+    pytest.mark.django_db,
+]
 
 GOOD = ("identical", "pass", "emulated", "error")
 

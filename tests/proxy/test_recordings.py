@@ -22,7 +22,11 @@ from tests.proxy.recorded import Exchange
 CHUNKINGS = [recorded.whole, recorded.line_by_line, recorded.byte_by_byte]
 
 # The mark has the database set up, which the fixture below reads once.
-pytestmark = [pytest.mark.usefixtures("recordings"), pytest.mark.django_db]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.usefixtures("recordings"),
+    pytest.mark.django_db,
+]
 
 
 @pytest.fixture(scope="module")
