@@ -83,18 +83,22 @@ def terms(upstream: FakeUpstream, tenants: Mapping[str, Document], **more: Any) 
     }
 
 
-async def _all(
-    gateway: GatewayProcess, key: IssuedKey, path: str, bodies: Iterable[Document], at_once: int
-) -> list[httpx.Response]:
-    limits = httpx.Limits(max_connections=at_once)
-    async with httpx.AsyncClient(
+def _client(gateway: GatewayProcess, key: IssuedKey, most: int) -> httpx.AsyncClient:
+    """With `most` connections."""
+    return httpx.AsyncClient(
         base_url=gateway.url,
         headers=key.headers,
         timeout=60,
         trust_env=False,
         verify=False,
-        limits=limits,
-    ) as client:
+        limits=httpx.Limits(max_connections=most),
+    )
+
+
+async def _all(
+    gateway: GatewayProcess, key: IssuedKey, path: str, bodies: Iterable[Document], at_once: int
+) -> list[httpx.Response]:
+    async with _client(gateway, key, at_once) as client:
         return await asyncio.gather(*(client.post(path, json=body) for body in bodies))
 
 
@@ -108,15 +112,7 @@ def all_at_once(
 async def _press(
     gateway: GatewayProcess, key: IssuedKey, path: str, body: Document, callers: int, seconds: float
 ) -> tuple[int, float, float]:
-    limits = httpx.Limits(max_connections=callers)
-    async with httpx.AsyncClient(
-        base_url=gateway.url,
-        headers=key.headers,
-        timeout=60,
-        trust_env=False,
-        verify=False,
-        limits=limits,
-    ) as client:
+    async with _client(gateway, key, callers) as client:
         began, good = time.monotonic(), 0
         first, last = 0.0, 0.0
 
