@@ -60,11 +60,6 @@ class Line:
     def run_id(self) -> str:
         return self.facts.get("run_id", "")
 
-    @property
-    def is_away(self) -> bool:
-        """Whether calls are refused at once, until a probe is answered."""
-        return self._probe is not None
-
     # ---- calling
 
     def script(

@@ -216,13 +216,3 @@ def kind_of(part: Part) -> str:
     return {"ToolCall": "a tool call", "ToolResult": "a tool result"}.get(
         type(part).__name__, type(part).__name__.lower()
     )
-
-
-def require_text(parts: Iterable[Part], dialect: str, at: str) -> str:
-    """Text parts as one text. Raises InvalidRequest for any other."""
-    texts = []
-    for part in parts:
-        if not isinstance(part, Text):
-            raise cannot_take(dialect, kind_of(part), at)
-        texts.append(part.text)
-    return "\n\n".join(texts)
