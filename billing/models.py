@@ -176,10 +176,19 @@ class Attempt(models.Model):
     error_kind = models.CharField(max_length=32, blank=True)
     error = models.CharField(max_length=500, blank=True)
     latency_us = models.BigIntegerField(default=0)
+    first_token_us = models.BigIntegerField(null=True)
+    cost = models.BigIntegerField(
+        null=True, help_text="Of a target asked beside another; a hedge's is part of its record's."
+    )
+    charge = models.BigIntegerField(null=True, help_text="The same, for what the tenant pays.")
+    usage = models.JSONField(null=True, help_text="Tokens and prices that the amounts come from.")
 
     class Meta:
         ordering: ClassVar = ["record_id", "ordinal"]
-        indexes: ClassVar = [models.Index(fields=["started_at"], name="attempt_by_time")]
+        indexes: ClassVar = [
+            models.Index(fields=["started_at"], name="attempt_by_time"),
+            models.Index(fields=["started_at"], condition=Q(role="mirror"), name="mirror_by_time"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["record_id", "ordinal"], name="attempt_is_unique_in_its_record"

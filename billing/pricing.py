@@ -106,6 +106,16 @@ class Rate:
         return left // price if price else None
 
 
+def share_of(amount: int, factor: Fraction) -> int:
+    """A share of an amount in nano-units, rounded half up."""
+    return int((2 * amount * factor.numerator + factor.denominator) // (2 * factor.denominator))
+
+
+def most_of(amount: int, factor: Fraction) -> int:
+    """The same, rounded up: what is reserved for it."""
+    return int(-(-amount * factor.numerator // factor.denominator))
+
+
 def _scaled(price: Price) -> int:
     numerator, denominator = Fraction(price).as_integer_ratio()
     return (2 * numerator * _UNIT + denominator) // (2 * denominator)

@@ -2,6 +2,9 @@
 
 import msgspec
 
+MIRROR = "mirror:"
+"""Begins the name of what the counters hold for the copy of a request."""
+
 
 class Record(msgspec.Struct, array_like=True, kw_only=True):
     """One row of billing.UsageRecord; the fields are its columns, in its order (a test holds them
@@ -53,7 +56,8 @@ class Record(msgspec.Struct, array_like=True, kw_only=True):
 
 
 class AttemptRow(msgspec.Struct, array_like=True, kw_only=True):
-    """One row of billing.Attempt."""
+    """One row of billing.Attempt. `usage` is JSON text, see `AttemptUse`; it, `cost` and `charge`
+    are only of a target that was asked beside another."""
 
     record_id: str
     ordinal: int
@@ -66,6 +70,26 @@ class AttemptRow(msgspec.Struct, array_like=True, kw_only=True):
     error_kind: str = ""
     error: str = ""
     latency_us: int = 0
+    first_token_us: int | None = None
+    cost: int | None = None
+    charge: int | None = None
+    usage: str | None = None
+
+
+class AttemptUse(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What an attempt beside another used, in tokens by bucket, and the prices that its amounts
+    come from."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_source: str
+    cost_price_version: str = ""
+    charge_price_version: str = ""
+    charge_factor: str = "0"
+    """The share of the price that the tenant pays for it."""
 
 
 class Entry(msgspec.Struct, array_like=True):
@@ -78,3 +102,16 @@ class Entry(msgspec.Struct, array_like=True):
     settled: bool
     record: Record
     attempts: list[AttemptRow] = []
+
+    @property
+    def mirror(self) -> AttemptRow | None:
+        """The copy that was sent to a candidate, where that is what the entry tells of: its request
+        had been settled before."""
+        last = self.attempts[-1] if self.attempts else None
+        return last if last is not None and last.role == "mirror" else None
+
+    @property
+    def hold_id(self) -> str:
+        """The name of what the counters hold for it."""
+        record_id = self.record.record_id
+        return MIRROR + record_id if self.mirror else record_id

@@ -9,6 +9,7 @@ usage record, whatever happens.
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
+from fractions import Fraction
 
 import structlog
 
@@ -40,7 +41,6 @@ from proxy.notices import Notices, currency_of
 from proxy.refusals import check_size, over_budget, over_limit
 from proxy.settle import first_record
 from proxy.store import Store
-from routing.choose import Target
 from routing.snapshots import Queue
 
 log = structlog.get_logger("gateway.admit")
@@ -55,7 +55,7 @@ class Admission:
     def __init__(self, counters: Counters, *, fails_open: bool) -> None:
         self.counters = counters
         self._fails_open = fails_open
-        self._plans = Plans()
+        self.plans = Plans()
         self._calendar = Calendar()
         self._shares = BudgetShares()
         self._warming: dict[str, asyncio.Task[None]] = {}
@@ -66,8 +66,9 @@ class Admission:
     async def admit(self, exchange: Exchange, store: Store) -> None:
         """Fills `hold`, `claims` and the first record, and makes it durable. Raises
         RateLimitExceeded, InsufficientQuota, InvalidRequest, StoreUnavailable."""
-        plan = self._plans.of_caller(exchange)
+        plan = self.plans.of_caller(exchange)
         expose(exchange)
+        exchange.may_hedge = _may_hedge(exchange)
         try:
             await self._enter(exchange, store, plan)
         except CountersAway as error:
@@ -126,7 +127,7 @@ class Admission:
             claims = self._claims(exchange, plan)
             if not claims and not self.counters.keeps_entries:
                 return
-            answer = await self._ask(exchange, store, claims)
+            answer = await self.ask(exchange, store, claims)
             if type(answer) is Admitted:
                 exchange.claims, exchange.levels = claims, answer.levels
                 return
@@ -138,16 +139,20 @@ class Admission:
     def _claims(self, exchange: Exchange, plan: Plan) -> list[Claim]:
         body, choice = exchange.body, exchange.choice
         assert choice is not None
-        outline = self._plans.outline(exchange, plan, choice.targets[0])
+        outline = self.plans.outline(exchange, plan, choice.targets[0])
         want = Wanted(
-            list(exchange.exposures.values()), answers=body.answers, asked=body.output_limit
+            list(exchange.exposures.values()),
+            answers=body.answers,
+            asked=body.output_limit,
+            loser=_loser(exchange) if exchange.may_hedge else None,
         )
         exchange.reserved = want.most("charge") if plan.is_hard else None
         if outline.smallest is not None:
             check_size(outline.smallest, _surely(exchange))
         return outline.claims(want, is_free=exchange.endpoint.kind == "count")
 
-    async def _ask(self, exchange: Exchange, store: Store, claims: list[Claim]) -> Answer:
+    async def ask(self, exchange: Exchange, store: Store, claims: list[Claim]) -> Answer:
+        """Takes the claims, or nothing; counters that are cold are warm by the next time."""
         hold = Hold(exchange.record_id, [claim.ask for claim in claims])
         if self.counters.keeps_entries:
             hold.entry = store.line(first_record(exchange), exchange.attempts)
@@ -155,7 +160,7 @@ class Admission:
         if type(answer) is Admitted:
             exchange.hold = hold
         elif isinstance(answer, Cold):
-            await asyncio.gather(*(self._warm(claims[place], store) for place in answer.places))
+            await asyncio.gather(*(self.warm(claims[place], store) for place in answer.places))
         return answer
 
     # ---- what was short
@@ -167,6 +172,9 @@ class Admission:
         helps."""
         purses = [one for one in short if isinstance(claims[one.place].rule, Purse)]
         limits = [one for one in short if isinstance(claims[one.place].rule, Limit)]
+        if purses and exchange.may_hedge:
+            exchange.may_hedge = False  # there may be room for one answer
+            return
         fits = room_for(exchange, claims, purses) if purses else None
         if purses and fits is None:
             worst = min(purses, key=lambda one: one.room)
@@ -174,7 +182,7 @@ class Admission:
             raise over_budget(
                 claims[worst.place], worst, currency_of(exchange, claims[worst.place]), time.time()
             )
-        own = [one for one in limits if not _is_targets(claims[one.place])]
+        own = [one for one in limits if not claims[one.place].is_targets]
         if own:
             worst = max(own, key=lambda one: one.wait)
             self._notices.limited(claims[worst.place], store)
@@ -182,7 +190,7 @@ class Admission:
         if limits:
             worst = max(limits, key=lambda one: one.wait)
             self._notices.limited(claims[worst.place], store)
-            waits = all(_is_providers(claims[one.place]) for one in limits)
+            waits = all(claims[one.place].is_providers for one in limits)
             pass_over(
                 exchange, over_limit(claims[worst.place], worst), worst.wait if waits else None
             )
@@ -191,8 +199,8 @@ class Admission:
 
     # ---- counters that are cold
 
-    async def _warm(self, claim: Claim, store: Store) -> None:
-        """All who need the same counter wait for one reading."""
+    async def warm(self, claim: Claim, store: Store) -> None:
+        """Makes a cold counter. All who need the same counter wait for one reading."""
         key = claim.ask.key
         task = self._warming.get(key)
         if task is None:
@@ -212,47 +220,7 @@ class Admission:
             if await self.counters.warm(claim.ask, total, held):
                 return
 
-    # ---- another target, and the end
-
-    async def move(self, exchange: Exchange, target: Target, store: Store) -> bool:
-        """Takes the limits of another target, and gives back those of the last. False: they are
-        used up. With the counters away the attempt goes on: its budget is held."""
-        exposures = [exchange.exposures[target.model.identity]]
-        body = exchange.body
-        want = Wanted(exposures, answers=body.answers, asked=body.output_limit)
-        is_free = exchange.endpoint.kind == "count"
-        claims = self._plans.target_outline(exchange, target).claims(want, is_free=is_free)
-        if not claims and not any(map(_is_targets, exchange.claims)):
-            return True
-        try:
-            return await self._change(exchange, store, claims)
-        except (CountersAway, StoreUnavailable):
-            return True
-
-    async def _change(self, exchange: Exchange, store: Store, claims: list[Claim]) -> bool:
-        """The claims follow what the hold has become: after any answer the last target's are
-        settled, and with none nobody knows, so that they stay as they were."""
-        last = [claim for claim in exchange.claims if _is_targets(claim)]
-        given = [(claim.ask, _failed_use(claim)) for claim in last]
-        asks = [claim.ask for claim in claims]
-        for _ in range(TRIES):
-            if exchange.hold is None:
-                answer = await self._ask(exchange, store, claims)
-            else:
-                answer = await self.counters.change(exchange.hold, given, asks)
-            if given:
-                given = []
-                _leave(exchange)
-            if type(answer) is Admitted:
-                exchange.claims = [*exchange.claims, *claims]
-                exchange.levels = [*exchange.levels, *answer.levels]
-                return True
-            if isinstance(answer, Refused):
-                return False
-            assert isinstance(answer, Cold)
-            if exchange.hold is not None:
-                await asyncio.gather(*(self._warm(claims[place], store) for place in answer.places))
-        return False
+    # ---- the end
 
     async def settle(self, exchange: Exchange, store: Store) -> bool:
         """Replaces what was reserved by what was used. False: a sweep was quicker, and its record
@@ -283,7 +251,7 @@ class Admission:
 
     def budget_used(self, exchange: Exchange) -> float | None:
         """The share of the tightest budget that the request would meet, as last seen here."""
-        plan = self._plans.of_caller(exchange)
+        plan = self.plans.of_caller(exchange)
         return self._shares.tightest(purse_claims(plan, exchange, self._calendar))
 
     async def release(self, exchange: Exchange) -> None:
@@ -295,6 +263,19 @@ class Admission:
             except CountersAway as error:
                 log.warning("a hold expires with its worker", error=str(error))
             self._tell_lines(exchange)
+
+
+def _may_hedge(exchange: Exchange) -> bool:
+    alias, choice = exchange.alias, exchange.choice
+    assert alias is not None and choice is not None
+    is_asked = alias.hedge is not None and len(choice.targets) > 1
+    return is_asked and exchange.endpoint.kind != "count"
+
+
+def _loser(exchange: Exchange) -> Fraction:
+    """The share of its price that the tenant pays for a hedge that loses."""
+    assert exchange.caller is not None
+    return exchange.caller.tenant.hedge_loser
 
 
 async def finish(settling: Awaitable[bool]) -> bool:
@@ -315,32 +296,6 @@ def _patience(queue: Queue, exchange: Exchange) -> Queue:
         return queue
     left = max(exchange.deadline - asyncio.get_running_loop().time(), 0.0)
     return Queue(queue.max_waiting, min(queue.max_wait, left))
-
-
-def _is_providers(claim: Claim) -> bool:
-    return any(column == "provider" for column, _ in claim.rule.scope.where)
-
-
-def _is_targets(claim: Claim) -> bool:
-    """Of the target alone: another target may have room."""
-    return any(column in ("provider", "model") for column, _ in claim.rule.scope.where)
-
-
-def _leave(exchange: Exchange) -> None:
-    """The claims without the last target's."""
-    kept = [
-        (claim, level)
-        for claim, level in zip(exchange.claims, exchange.levels, strict=True)
-        if not _is_targets(claim)
-    ]
-    exchange.claims = [claim for claim, _ in kept]
-    exchange.levels = [level for _, level in kept]
-
-
-def _failed_use(claim: Claim) -> int:
-    """What a target's limit is left with after a failed attempt: the request was made."""
-    assert isinstance(claim.rule, Limit)
-    return claim.ask.take if claim.rule.unit == "requests" else 0
 
 
 def _surely(exchange: Exchange) -> int:

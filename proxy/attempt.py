@@ -1,79 +1,24 @@
 """Targets one after another, until one answers."""
 
 import asyncio
-import re
 import time
 
 import structlog
 
-from billing.records import AttemptRow
-from proxy.call import CALLS
+from proxy import moves
 from proxy.errors import NoTargetAvailable, UpstreamError
 from proxy.exchange import Exchange
 from proxy.itinerary import Itinerary, Step
-from proxy.patience import Patience
+from proxy.one_attempt import new_attempt, try_target
+from proxy.pace import PacedReply
+from proxy.race import Race
 from proxy.reply import Reply
-from proxy.settle import moment
 from proxy.standing import Call
 from proxy.store import Store
 from proxy.worker import Worker
 from routing.choose import Target
 
 log = structlog.get_logger("gateway.attempt")
-
-_KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}")
-
-
-def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
-    """The error without the credential that was used, or anything that looks like one."""
-    error.message = _KEY_LIKE.sub("[redacted]", error.message)
-    secret = target.credential.secret if target.credential else ""
-    if secret:
-        error.message = error.message.replace(secret, "[redacted]")
-        if error.body is not None:
-            error.body = error.body.replace(secret.encode(), b"[redacted]")
-    status = error.upstream_status or 0
-    if error.code == "upstream_error" and status >= 400 and str(status) not in error.message:
-        error.message = f"The upstream answered {status}: {error.message}"
-    error.message = error.message[:2000]
-    return error
-
-
-async def _try(
-    exchange: Exchange, step: Step, reply: Reply, worker: Worker, call: Call, slow: float | None
-) -> bytes:
-    """One call, with its attempt noted whatever becomes of it."""
-    target, started = step.target, time.perf_counter()
-    attempt = AttemptRow(
-        record_id=exchange.record_id,
-        ordinal=len(exchange.attempts) + 1,
-        started_at=moment(time.time()),
-        role=step.role,
-        provider=target.model.provider.name,
-        model=target.model.name,
-        credential=target.credential.name if target.credential else "",
-    )
-    exchange.target = target
-    exchange.attempts.append(attempt)
-    exchange.on_content = call.content
-    try:
-        async with Patience(exchange, slow):
-            last = await CALLS[exchange.endpoint.kind](exchange, target, reply, worker.upstreams)
-        call.content()
-        attempt.status = 200
-        return last
-    except UpstreamError as error:
-        _redacted(error, target)
-        attempt.status, attempt.error_kind = error.upstream_status, error.kind
-        attempt.error = error.message[:500]
-        call.failed(error, exchange)
-        raise
-    except asyncio.CancelledError:
-        attempt.error_kind = "cancelled"
-        raise
-    finally:
-        call.end(exchange, worker.store)
-        attempt.latency_us = round((time.perf_counter() - started) * 1_000_000)
 
 
 async def run(exchange: Exchange, reply: Reply, worker: Worker) -> bytes:
@@ -83,6 +28,17 @@ async def run(exchange: Exchange, reply: Reply, worker: Worker) -> bytes:
     next target on the kinds that the alias names, as long as nothing was sent. Raises the last
     target's error.
     """
+    alias = exchange.alias
+    assert alias is not None
+    if alias.slow is None or alias.slow.tokens_per_second is None:
+        return await _ask_in_turn(exchange, reply, worker)
+    paced = PacedReply(reply)
+    last = await _ask_in_turn(exchange, paced, worker)
+    paced.note(exchange, worker.standing.load)
+    return last
+
+
+async def _ask_in_turn(exchange: Exchange, reply: Reply, worker: Worker) -> bytes:
     exchange.called = time.perf_counter()
     failure: UpstreamError | None = None
     way = Itinerary(exchange, worker.standing)
@@ -92,14 +48,20 @@ async def run(exchange: Exchange, reply: Reply, worker: Worker) -> bytes:
         if call is None:
             step = way.fallback(failure) if failure else way.next_target("first")
             continue
+        race = Race(exchange, reply, worker) if exchange.may_hedge and way.has_elsewhere else None
+        slow = _patience(exchange, way)
         try:
-            return await _try(exchange, step, reply, worker, call, _patience(exchange, way))
+            if race is not None:
+                return await race.run(step, call, slow, way)
+            attempt = new_attempt(exchange, step)
+            return await try_target(exchange, attempt, reply, worker, call, slow=slow)
         except UpstreamError as error:
+            failed = race.last_step if race and race.last_step else step
             exchange.answered = time.perf_counter()
             _count_rate_limits(error, exchange)
             failure = error
-            _log(exchange, step.target, error)
-            step = way.after(step.target, error, step.role) or way.fallback(error)
+            _log(exchange, failed.target, error)
+            step = way.after(failed.target, error, failed.role) or way.fallback(error)
     raise failure or NoTargetAvailable("All targets have just been taken out.", retry_after=1)
 
 
@@ -110,7 +72,7 @@ async def _set_out(
     one. Waits where the step says so."""
     if step.wait:
         await asyncio.sleep(step.wait)
-    if step.moves and not await worker.admission.move(exchange, step.target, worker.store):
+    if step.moves and not await moves.move(worker.admission, exchange, step.target, worker.store):
         return None  # our own limit of that target is used up
     call = worker.standing.begin(step.target)
     if call is not None and (step.moves or failure is not None):

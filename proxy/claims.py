@@ -1,12 +1,14 @@
 """What one request asks of limits and budgets: one claim for each counter that it touches."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from billing.budgets import Calendar, Period, Purse
 from billing.counters.asks import NO_LIMIT, Ask
 from billing.limits import Limit
 from billing.plans import Asking, Owned, Plan, caller_plan, owners, target_limits
+from billing.pricing import most_of
 from billing.scopes import Scope
 from proxy.bounds import Exposure, most
 from proxy.exchange import Exchange
@@ -27,16 +29,34 @@ class Claim(NamedTuple):
     period: Period | None
     ask: Ask
 
+    @property
+    def is_providers(self) -> bool:
+        return any(column == "provider" for column, _ in self.rule.scope.where)
+
+    @property
+    def is_targets(self) -> bool:
+        """Of the target alone: another target may have room."""
+        return any(column in ("provider", "model") for column, _ in self.rule.scope.where)
+
 
 class Wanted:
     """What a request would use at most at the dearest of some targets; worked out as it is asked
     for. None: no bound is known. `tokens` is an estimate, for limits."""
 
-    __slots__ = ("_exposures", "_known", "tokens")
+    __slots__ = ("_exposures", "_known", "_loser", "tokens")
 
-    def __init__(self, exposures: Sequence[Exposure], *, answers: int, asked: int | None) -> None:
-        """`asked` is what the caller allows each answer."""
+    def __init__(
+        self,
+        exposures: Sequence[Exposure],
+        *,
+        answers: int,
+        asked: int | None,
+        loser: Fraction | None = None,
+    ) -> None:
+        """`asked` is what the caller allows each answer; `loser` the share of its price that the
+        tenant pays for a second target, where there may be one."""
         self._exposures = exposures
+        self._loser = loser
         self._known: dict[str, int | None] = {}
         assumed = ASSUMED_OUTPUT * answers
         self.tokens = 0
@@ -49,8 +69,18 @@ class Wanted:
     def most(self, unit: str) -> int | None:
         """In `charge` or `cost` (nano-units), or `tokens`."""
         if unit not in self._known:
-            self._known[unit] = most(self._exposures, unit)
+            found = most(self._exposures, unit)
+            if found and self._loser is not None:
+                found += self._beside(unit, found)
+            self._known[unit] = found
         return self._known[unit]
+
+    def _beside(self, unit: str, found: int) -> int:
+        """What a second target comes to on top. Tokens are those of the answer alone."""
+        assert self._loser is not None
+        if unit == "tokens":
+            return 0
+        return found if unit == "cost" else most_of(found, self._loser)
 
 
 class Outline:

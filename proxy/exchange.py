@@ -1,5 +1,6 @@
 """What one request has learned so far. Handed along the pipeline; each step fills its part."""
 
+import copy
 import os
 import time
 from dataclasses import dataclass, field
@@ -40,6 +41,22 @@ def new_record_id(now: float) -> str:
     raw = int(now * 1000).to_bytes(6, "big") + os.urandom(10)
     digits = (raw[:6] + bytes([0x70 | raw[6] & 0x0F, raw[7], 0x80 | raw[8] & 0x3F]) + raw[9:]).hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+_OF_AN_ATTEMPT = (
+    "target",
+    "answer",
+    "answered",
+    "first_token",
+    "on_content",
+    "head_sent",
+    "usage",
+    "delivered",
+    "warnings",
+    "clamped_to",
+    "canonical",
+)
+"""The fields of an Exchange that one attempt fills."""
 
 
 class Rates(NamedTuple):
@@ -100,6 +117,8 @@ class Exchange:
     """What was left of each claim's counter when it was admitted."""
     reserved: int | None = None
     """The most that it may be charged, where a hard budget holds it to that."""
+    may_hedge: bool = False
+    """A second target may be asked beside the first: budgets have room for both."""
     record: Record | None = None
     """What the record is so far; final once `settled`."""
     segment: "Segment | None" = None
@@ -108,6 +127,8 @@ class Exchange:
     target: "Target | None" = None
     answer: "Answer | None" = None
     attempts: list[AttemptRow] = field(default_factory=list)
+    is_hedged: bool = False
+    """More than one target may have billed it: what the losers cost stands with their attempts."""
     called: float = 0.0
     """When the first upstream was called."""
     answered: float = 0.0
@@ -134,6 +155,16 @@ class Exchange:
     charge: int | None = None
     cost: int | None = None
     settled: bool = False
+
+    def fork(self) -> "Exchange":
+        """The same request for an attempt beside others: what that learns stays its own, until one
+        of them is taken over. The list of attempts is shared."""
+        return copy.copy(self)
+
+    def take_over(self, fork: "Exchange") -> None:
+        """What an attempt beside others has learned is the request's from here on."""
+        for name in _OF_AN_ATTEMPT:
+            setattr(self, name, getattr(fork, name))
 
     @property
     def inbound(self) -> Inbound:

@@ -64,6 +64,10 @@ class Itinerary:
         self._asked_nobody = False
         return Step(target, role, moves=not is_first)
 
+    def give_back(self, step: Step) -> None:
+        """It was not asked after all."""
+        self.waiting.insert(0, step.target)
+
     def after(self, target: Target, error: UpstreamError, role: str) -> Step | None:
         """What to do about a failure; None: tell the caller. Nobody else is asked once something
         was sent, or the caller's time is over."""

@@ -91,8 +91,12 @@ def _reserved(exchange: Exchange, usage: Usage) -> Tokens:
     return Tokens(input=max(usage.total_input, bound.input), output=output)
 
 
+def tokens_of(usage: Usage) -> Tokens:
+    """As they are priced."""
+    return Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
+
+
 def _charged(exchange: Exchange, usage: Usage, policy: str) -> Tokens | None:
-    used = Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
     match policy:
         case "nothing":
             return None
@@ -100,11 +104,18 @@ def _charged(exchange: Exchange, usage: Usage, policy: str) -> Tokens | None:
             return Tokens(usage.input, usage.cached_input, usage.cache_write)
         case "reserved":
             return _reserved(exchange, usage)
-    return used
+    return tokens_of(usage)
+
+
+def _lost(exchange: Exchange) -> tuple[int, int]:
+    """What the hedges that lost cost and are charged, in nano-units."""
+    attempts = exchange.attempts
+    return sum(row.cost or 0 for row in attempts), sum(row.charge or 0 for row in attempts)
 
 
 def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
-    """Puts usage, cost and charge on the record."""
+    """Puts usage, cost and charge on the record. Tokens are those of the answer; the amounts hold
+    what a hedge that lost came to as well."""
     record, target = exchange.record, exchange.target
     assert record is not None and target is not None
     rates = exchange.rates.get(target.model.identity, _UNPRICED)
@@ -120,13 +131,14 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     record.charge_policy = policy
     record.quarantined = None in rates
     failed = exchange.outcome == "failed" or exchange.is_free
-    used = Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
+    lost_cost, lost_charge = _lost(exchange) if exchange.is_hedged else (0, 0)
+    used = tokens_of(usage)
     charged = None if exchange.is_free else _charged(exchange, usage, policy)
     if rates.cost is not None:
-        record.cost = 0 if failed else rates.cost.amount(used)
+        record.cost = 0 if failed else rates.cost.amount(used) + lost_cost
         record.cost_currency, record.cost_price_version = rates.cost.currency, rates.cost.version
     if rates.charge is not None:
-        record.charge = 0 if charged is None else rates.charge.amount(charged)
+        record.charge = 0 if charged is None else rates.charge.amount(charged) + lost_charge
         _absorb(exchange, record)
         record.charge_currency = rates.charge.currency
         record.charge_price_version = rates.charge.version
@@ -152,7 +164,7 @@ def _asked(exchange: Exchange) -> int:
         return meter.quick_count(exchange.raw)
 
 
-def _metered(exchange: Exchange) -> tuple[Usage, str]:
+def metered(exchange: Exchange) -> tuple[Usage, str]:
     """The provider's report, else what was delivered, else nothing for an answer that failed."""
     if exchange.usage is not None:
         return exchange.usage, "provider"
@@ -171,7 +183,7 @@ def settle(exchange: Exchange, store: Store) -> Entry | None:
     if record is None or exchange.settled:
         return None
     now = time.perf_counter()
-    usage, source = _metered(exchange)
+    usage, source = metered(exchange)
     price(exchange, usage, source, _policy(exchange))
     record.status = exchange.status
     record.outcome = exchange.outcome

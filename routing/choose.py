@@ -42,7 +42,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A model that was left out: `no_credential`, `too_dear`, `ill`, or `cannot_take_it`."""
+    """A model that was left out: `no_credential`, `too_dear`, `ill`, or `cannot_take_it`. One that
+    is `slow` is asked when all others have been."""
 
     model: ModelSnapshot
     reason: str
@@ -146,6 +147,22 @@ def _fitting(targets: list[Target], facts: Facts, out: list[PassedOver]) -> list
     return fitting
 
 
+def _slow_last(
+    targets: list[Target], alias: AliasSnapshot, state: State, out: list[PassedOver]
+) -> list[Target]:
+    """Those that spoke more slowly lately than the alias puts up with come after the others."""
+    floor = alias.slow.tokens_per_second if alias.slow and "slow" in alias.fallback_on else None
+    if floor is None:
+        return targets
+    quick, slow = [], []
+    for target in targets:
+        pace = state.means.load.pace(target.model.identity, state.means.now)
+        (quick if pace is None or pace >= floor else slow).append(target)
+    if quick:
+        out += [PassedOver(target.model, "slow") for target in slow]
+    return quick + slow
+
+
 def _unusable(model: ModelSnapshot, alias: AliasSnapshot, state: State) -> str:
     """Why a model cannot be used for this request, whatever its health; empty where it can."""
     if model.provider.needs_credential and not model.provider.credentials:
@@ -197,6 +214,6 @@ def choose(alias: AliasSnapshot, facts: Facts, state: State | None = None) -> Ch
             targets.append(_target(model, state, is_fallback))
     targets = targets or refused
     if len(targets) > 1:
-        targets = _fitting(targets, facts, out)
+        targets = _slow_last(_fitting(targets, facts, out), alias, state, out)
     soonest = min(waits) if waits and not targets else None
     return Choice(route.position, tuple(targets), tuple(out), soonest)

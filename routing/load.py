@@ -13,6 +13,10 @@ HALF_LIFE = 10.0
 FAILED_SECONDS = 5.0
 """What a failure counts as, at least: one that comes quickly is no quick answer."""
 MOST_TARGETS = 10_000
+FEWEST_TOKENS = 16
+"""A shorter answer says little about how quickly its model speaks."""
+PACE_SECONDS = 30.0
+"""How long a pace is believed without a newer one: then the model is asked again."""
 
 Key = tuple[str, ...]
 
@@ -22,6 +26,8 @@ class _Seen:
     in_flight: int = 0
     latency: float = 0.0
     at: float = 0.0
+    pace: float = 0.0
+    paced_at: float = -math.inf
 
     def faded(self, now: float) -> float:
         return self.latency * math.exp2(-max(now - self.at, 0.0) / HALF_LIFE)
@@ -81,6 +87,20 @@ class Load:
         """Seconds to the first token; 0 where nothing is known (any more)."""
         seen = self._targets.get(target)
         return seen.faded(now) if seen else 0.0
+
+    def note_pace(self, target: Key, tokens: int, seconds: float, now: float) -> None:
+        """What an answer took to be spoken. The last ones count most."""
+        seen = self._targets.get(target)
+        if seen is None or tokens < FEWEST_TOKENS:
+            return
+        pace = tokens / max(seconds, 0.001)
+        known = self.pace(target, now)
+        seen.pace, seen.paced_at = pace if known is None else (known + pace) / 2, now
+
+    def pace(self, target: Key, now: float) -> float | None:
+        """Output tokens per second, as its last answers had them; None where nobody knows."""
+        seen = self._targets.get(target)
+        return seen.pace if seen and now - seen.paced_at < PACE_SECONDS else None
 
     def take_turn(self, route: Key) -> int:
         """0, 1, 2 … for the requests of one route."""

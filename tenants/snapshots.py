@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -17,6 +18,9 @@ from tenants.outside_credentials import (
     read_issuers,
     read_signers,
 )
+
+HEDGE_LOSER = Fraction(1)
+"""Providers bill what they were asked, whoever was quicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class TenantSnapshot:
     projects: Mapping[str, Terms] = field(default_factory=dict)
     weight: int = 1
     """Its share when requests wait for a provider."""
+    hedge_loser: Fraction = HEDGE_LOSER
+    """The share of its price that is charged for a hedge that lost."""
     issuers: tuple[IssuerSnapshot, ...] = ()
     signers: Mapping[str, SignerSnapshot] = field(default_factory=dict)
 
@@ -99,6 +105,7 @@ def _tenant(
         terms=_terms(tenant).over(_terms(tenant.tier) if tenant.tier else NO_TERMS),
         projects=MappingProxyType(projects),
         weight=tenant.tier.weight if tenant.tier else 1,
+        hedge_loser=Fraction(str(tenant.price_factors.get("hedge_loser", HEDGE_LOSER))),
         issuers=issuers,
         signers=signers,
     )

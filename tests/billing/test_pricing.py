@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.models import PriceBook, PriceVersion
-from billing.pricing import Prices, RateHistory, Tokens, make_rate
+from billing.pricing import Prices, RateHistory, Tokens, make_rate, most_of, share_of
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
 from tests.factories import PriceBookFactory, PriceFactory, PriceVersionFactory
 
@@ -491,3 +491,14 @@ def test_the_number_of_queries_does_not_grow_with_the_books(
             _version(book, _utc(2026, month, 1), price="1")
     with django_assert_num_queries(3):
         assert len(_read().rates) == 3
+
+
+@given(
+    amount=st.integers(0, 9 * 10**15),
+    factor=st.fractions(min_value=0, max_value=1000, max_denominator=10**6),
+)
+def test_a_share_is_rounded_half_up_and_reserved_in_full(amount: int, factor: Fraction) -> None:
+    exact = amount * factor
+    assert share_of(amount, factor) == floor(exact + Fraction(1, 2))
+    assert share_of(amount, factor) <= most_of(amount, factor)
+    assert exact <= most_of(amount, factor) < exact + 1

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.fake_upstream import (
+    USAGE,
     FakeUpstream,
     answer_frames,
     completion,
@@ -65,6 +66,7 @@ def _document(upstream: FakeUpstream) -> dict[str, Any]:
         "again": at("again", retries={"attempts": 2, "backoff": "10ms"}),
         "later": at("later", retries={"attempts": 1, "retry_on": ["rate_limit"]}),
         "mute": at("mute"),
+        "drowsy": at("drowsy"),
     }
     names = [*providers, "cheap", "dear", "small", "large"]
     hosts = {"cheap": "a", "dear": "b", "small": "a", "large": "b"}
@@ -118,6 +120,12 @@ def _document(upstream: FakeUpstream) -> dict[str, Any]:
                 "fallbacks": ["a"],
                 "fallback_on": ["slow"],
                 "slow": {"first_byte": "300ms"},
+            },
+            "lively": {
+                "routes": [_targets("drowsy")],
+                "fallbacks": ["a"],
+                "fallback_on": ["slow"],
+                "slow": {"tokens_per_second": 50},
             },
             "impatient-alone": {
                 "routes": [_targets("late")],
@@ -500,3 +508,17 @@ def test_nobody_is_left_for_being_slow_where_there_is_nobody_else(
 ) -> None:
     upstream.at("late").answers(whole(completion(), after=0.3))
     assert _model_of(caller.post("/chat/impatient-alone", json=ask())) == "late"
+
+
+def test_a_model_that_spoke_too_slowly_is_left_before_the_next_answer(
+    routed: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
+) -> None:
+    spoken = {**USAGE, "completion_tokens": 20, "completion_tokens_details": {}}
+    upstream.at("drowsy").answers(stream(answer_frames(5, spoken), pace=0.15))
+    upstream.at("a").answers(stream(answer_frames()))
+    asked = ask(stream=True, stream_options={"include_usage": True})
+    assert _model_of(caller.post("/chat/lively", json=asked)) == "drowsy"
+    answer = caller.post("/chat/lively", json=asked)
+    assert _model_of(answer) == "a"
+    record = routed.wait_for_record(answer.headers["x-gateway-record-id"])
+    assert record["decision"]["passed_over"] == {"drowsy": "slow"}

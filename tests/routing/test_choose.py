@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from routing.choose import Choice, State, choose
 from routing.facts import Facts
 from routing.health import Health
+from routing.load import Load
 from routing.snapshots import AliasSnapshot, ModelSnapshot, RouteTargetSnapshot
 from routing.strategies import Means, in_weighted_order
+from routing.terms import Slow
 from tests.routing.snapshots_by_hand import alias as an_alias
 from tests.routing.snapshots_by_hand import credential as a_credential
 from tests.routing.snapshots_by_hand import model as a_model
@@ -421,3 +424,44 @@ def test_when_the_affordable_are_ill_waiting_helps() -> None:
     alias = an_alias(a_route((usable("dear"), 1), (cheap, 1)), max_cost_per_request=500)
     choice = _priced(alias, health)
     assert (choice.targets, choice.is_too_dear, choice.retry_after) == ((), False, 60.0)
+
+
+# ---- slow
+
+
+def _paced(alias: AliasSnapshot, **pace: int) -> Choice:
+    """A choice where these models spoke so many tokens a second lately."""
+    load = Load()
+    for name, tokens in pace.items():
+        load.begin(("", name), 0.0)
+        load.note_pace(("", name), tokens * 10, 10.0, 0.0)
+    return choose(alias, Facts(tenant="acme"), State(means=Means(load=load)))
+
+
+def _floor(*, of: float = 5.0, **fields: Any) -> AliasSnapshot:
+    route = a_route((usable("a"), 1), (usable("b"), 1), strategy="priority")
+    alias = an_alias(route, slow=Slow(tokens_per_second=of), **fields)
+    return replace(alias, fallback_on=frozenset({"slow"}))
+
+
+def test_a_model_that_speaks_too_slowly_is_asked_last() -> None:
+    choice = _paced(_floor(), a=4)
+    assert [target.model.name for target in choice.targets] == ["b", "a"]
+    assert _out(choice) == [("a", "slow")]
+
+
+def test_a_model_that_keeps_the_pace_stays_where_it_is() -> None:
+    choice = _paced(_floor(), a=5, b=100)
+    assert [target.model.name for target in choice.targets] == ["a", "b"]
+    assert not choice.passed_over
+
+
+def test_where_all_are_slow_the_order_stands() -> None:
+    choice = _paced(_floor(), a=1, b=2)
+    assert [target.model.name for target in choice.targets] == ["a", "b"]
+    assert not choice.passed_over
+
+
+def test_an_alias_that_does_not_fall_back_on_slow_has_no_floor() -> None:
+    alias = replace(_floor(), fallback_on=frozenset({"timeout"}))
+    assert [target.model.name for target in _paced(alias, a=1).targets] == ["a", "b"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import load
-from routing.load import FAILED_SECONDS, HALF_LIFE, Load
+from routing.load import FAILED_SECONDS, FEWEST_TOKENS, HALF_LIFE, PACE_SECONDS, Load
 
 A, B = ("", "a"), ("", "b")
 
@@ -114,3 +114,30 @@ def test_the_latency_lies_between_nothing_and_the_slowest_answer(
         assert latency >= seconds - 1e-9
         assert latency <= max(seconds for _, seconds in answers) + 1e-9
     assert state.in_flight(A) == 0
+
+
+def test_a_pace_is_that_of_the_last_answers() -> None:
+    load = Load()
+    load.begin(("", "m"), 0.0)
+    assert load.pace(("", "m"), 0.0) is None
+    load.note_pace(("", "m"), 100, 10.0, now=10.0)
+    assert load.pace(("", "m"), 10.0) == 10
+    load.note_pace(("", "m"), 100, 2.0, now=12.0)
+    assert load.pace(("", "m"), 12.0) == 30
+
+
+def test_a_short_answer_says_nothing_of_the_pace() -> None:
+    load = Load()
+    load.begin(("", "m"), 0.0)
+    load.note_pace(("", "m"), FEWEST_TOKENS - 1, 60.0, now=60.0)
+    assert load.pace(("", "m"), 60.0) is None
+
+
+def test_an_old_pace_is_forgotten_so_that_the_model_is_asked_again() -> None:
+    load = Load()
+    load.begin(("", "m"), 0.0)
+    load.note_pace(("", "m"), 100, 100.0, now=0.0)
+    assert load.pace(("", "m"), PACE_SECONDS - 1) == 1
+    assert load.pace(("", "m"), PACE_SECONDS) is None
+    load.note_pace(("", "m"), 100, 1.0, now=PACE_SECONDS)
+    assert load.pace(("", "m"), PACE_SECONDS) == 100
