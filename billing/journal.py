@@ -89,6 +89,15 @@ class Journal:
         segment.open_requests += 1
         return segment
 
+    def add(self, entry: Entry) -> tuple[Segment, bytes]:
+        """Writes what follows a settled request, as if its worker died now; returns where, and the
+        line. Raises OSError."""
+        self._roll()
+        segment, line = self.current, line_of(entry)
+        segment.append(line + b"\n")
+        segment.open_requests += 1
+        return segment, line
+
     def amend(self, segment: Segment, record: Record, attempts: list[AttemptRow]) -> None:
         """Replaces what `admit` wrote, while the request goes on (another target is tried)."""
         segment.append(_encode(Entry(False, record, attempts)) + b"\n")
@@ -125,7 +134,7 @@ def entries_of(path: Path) -> list[Entry]:
             except ValueError:  # neither JSON, nor an entry, nor even UTF-8
                 continue
             held = entries.get(entry.record.record_id)
-            if held is None or not held.settled:
+            if held is None or entry.settled or not held.settled:
                 entries[entry.record.record_id] = entry
     return list(entries.values())
 

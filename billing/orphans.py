@@ -45,7 +45,11 @@ def settler(
 
     def settle(line: bytes, taken: Sequence[Taken]) -> tuple[Sequence[int], bytes]:
         entry = _decode(line)
-        entry = journalled.get(entry.record.record_id, entry)
+        found = journalled.get(entry.record.record_id)
+        if entry.mirror is not None:
+            entry = found if found is not None and found.mirror is not None else entry
+            return [used_of(entry.billed, one) for one in taken], _encode(entry)
+        entry = found or entry
         entry = Entry(True, entry.record, entry.attempts)
         return [used_of(entry.record, one) for one in taken], _encode(entry)
 

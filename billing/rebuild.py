@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from billing.budgets import Period, Purse
 from billing.limits import Limit
-from billing.models import BudgetAdjustment, UsageRecord
+from billing.models import Attempt, BudgetAdjustment, UsageRecord
+from billing.records import MIRROR
 from billing.scopes import Scope
 
 ADJUSTED_LATELY = timedelta(minutes=10)
@@ -49,7 +50,8 @@ def _records(scope: Scope, apart_from: Collection[str]) -> QuerySet[UsageRecord]
             records = records.alias(counted_label=label).filter(counted_label=value)
         else:
             records = records.filter(**{column: value})
-    return records.exclude(record_id__in=list(apart_from)) if apart_from else records
+    apart = [name for name in apart_from if not name.startswith(MIRROR)]
+    return records.exclude(record_id__in=apart) if apart else records
 
 
 def _within(records: QuerySet[UsageRecord], period: Period) -> QuerySet[UsageRecord]:
@@ -74,7 +76,18 @@ def settled_in(
     """What a purse has settled in a period, in its unit, adjustments included."""
     records = _within(_records(scope, apart_from), period)
     settled = records.aggregate(total=_amount(purse))["total"] or 0
+    if purse.unit == "cost":
+        settled += _mirrored(scope, period, apart_from)
     return int(settled) + adjusted([key]).get(key, 0)
+
+
+def _mirrored(scope: Scope, period: Period, apart_from: Collection[str]) -> int:
+    """What copies of requests cost, which no record holds."""
+    apart = [name.removeprefix(MIRROR) for name in apart_from if name.startswith(MIRROR)]
+    mirrors = Attempt.objects.filter(role="mirror").exclude(record_id__in=apart).order_by()
+    records = _within(_records(scope, ()), period)
+    found = mirrors.filter(record_id__in=records.values("record_id"))
+    return found.aggregate(total=Sum("cost"))["total"] or 0
 
 
 def adjusted(keys: Collection[str]) -> Mapping[str, int]:

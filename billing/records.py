@@ -92,6 +92,9 @@ class AttemptUse(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The share of the price that the tenant pays for it."""
 
 
+_decode_use = msgspec.json.Decoder(AttemptUse).decode
+
+
 class Entry(msgspec.Struct, array_like=True):
     """A line of a journal: a record as it stands, final or not, with its attempts.
 
@@ -109,6 +112,24 @@ class Entry(msgspec.Struct, array_like=True):
         had been settled before."""
         last = self.attempts[-1] if self.attempts else None
         return last if last is not None and last.role == "mirror" else None
+
+    @property
+    def billed(self) -> Record:
+        """The record as the counters of its hold count it: a copy by what it used itself."""
+        mirror = self.mirror
+        if mirror is None:
+            return self.record
+        use = _decode_use(mirror.usage) if mirror.usage else AttemptUse(usage_source="estimated")
+        return msgspec.structs.replace(
+            self.record,
+            cost=mirror.cost,
+            charge=mirror.charge,
+            input_tokens=use.input_tokens,
+            cached_input_tokens=use.cached_input_tokens,
+            cache_write_tokens=use.cache_write_tokens,
+            output_tokens=use.output_tokens,
+            reasoning_tokens=use.reasoning_tokens,
+        )
 
     @property
     def hold_id(self) -> str:

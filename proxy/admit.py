@@ -156,10 +156,15 @@ class Admission:
         hold = Hold(exchange.record_id, [claim.ask for claim in claims])
         if self.counters.keeps_entries:
             hold.entry = store.line(first_record(exchange), exchange.attempts)
-        answer = await self.counters.admit(hold)
+        answer = await self.take(hold, claims, store)
         if type(answer) is Admitted:
             exchange.hold = hold
-        elif isinstance(answer, Cold):
+        return answer
+
+    async def take(self, hold: Hold, claims: Sequence[Claim], store: Store) -> Answer:
+        """The same for a hold that is made already."""
+        answer = await self.counters.admit(hold)
+        if isinstance(answer, Cold):
             await asyncio.gather(*(self.warm(claims[place], store) for place in answer.places))
         return answer
 
@@ -229,7 +234,7 @@ class Admission:
         assert hold is not None
         exchange.hold = None
         assert exchange.record is not None
-        used = _used(exchange.claims, exchange.record)
+        used = used_of(exchange.claims, exchange.record)
         try:
             settled = await self.counters.settle(hold, used)
         finally:
@@ -308,8 +313,8 @@ def _surely(exchange: Exchange) -> int:
     return exchange.input_bytes // 4 + (wanted if output is None else min(wanted, output))
 
 
-def _used(claims: Sequence[Claim], record: Record) -> list[int]:
-    """What a settled request used of each counter."""
+def used_of(claims: Sequence[Claim], record: Record) -> list[int]:
+    """What a settled request used of each of its claims' counters."""
     tokens = (
         record.input_tokens
         + record.cached_input_tokens

@@ -11,7 +11,7 @@ from django.conf import settings
 
 import billing.counters
 from billing.counters import new_counters
-from proxy import metrics, pipeline, reads
+from proxy import metrics, mirror, pipeline, reads
 from proxy.admit import Admission
 from proxy.authenticate import Authenticator
 from proxy.body import Receive
@@ -174,6 +174,7 @@ class Proxy:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await mirror.stop(self.worker)
         await self.worker.store.stop()
         self.worker.upstreams.close()
         await send({"type": "lifespan.shutdown.complete"})

@@ -18,7 +18,7 @@ def note_use(
     exchange: Exchange, attempt: AttemptRow, factor: Fraction, usage: Usage | None = None
 ) -> int:
     """Puts what an attempt used on its row, by default what its exchange has heard of it or what
-    can be estimated; returns the tokens. `factor` is the share of the price that the tenant pays."""
+    can be estimated; returns the tokens. `factor` is the share of its price that is charged."""
     source = "estimated"
     if usage is None:
         usage, source = metered(exchange)

@@ -56,7 +56,8 @@ def check_kind(exchange: Exchange) -> None:
         raise InvalidRequest(f"The alias {alias.name!r} {does}.", param="model")
 
 
-def _rates(exchange: Exchange, model: ModelSnapshot) -> Rates:
+def rates_of(exchange: Exchange, model: ModelSnapshot) -> Rates:
+    """What a model costs and is charged at the time of the request."""
     assert exchange.caller is not None
     billing = exchange.snapshot.billing
     charge_book = exchange.caller.tenant.price_book
@@ -67,7 +68,8 @@ def _rates(exchange: Exchange, model: ModelSnapshot) -> Rates:
     )
 
 
-def _is_spoken(model: ModelSnapshot) -> bool:
+def is_spoken(model: ModelSnapshot) -> bool:
+    """Whether there is an outbound face for it."""
     return model.provider.dialect in OUTBOUND or model.provider.dialect == "demo"
 
 
@@ -80,15 +82,15 @@ def choose_targets(
     """
     caller, alias = exchange.caller, exchange.alias
     assert caller is not None and alias is not None
-    prices = Prices(exchange, lambda model: _rates(exchange, model))
+    prices = Prices(exchange, lambda model: rates_of(exchange, model))
     state = standing.now(price=prices.expected, worst=prices.worst)
     choice = choose(alias, facts_of(exchange, budget_used), state)
-    spoken = [target for target in choice.targets if _is_spoken(target.model)]
+    spoken = [target for target in choice.targets if is_spoken(target.model)]
     if not spoken:
         raise _nobody(alias, choice)
     priced = []
     for target in spoken:
-        rates = exchange.rates[target.model.identity] = _rates(exchange, target.model)
+        rates = exchange.rates[target.model.identity] = rates_of(exchange, target.model)
         if None not in rates or caller.tenant.quarantines_unpriced:
             priced.append(target)
     if not priced:

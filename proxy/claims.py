@@ -178,6 +178,19 @@ class Plans:
         tenant, user = caller.tenant.name, exchange.user
         return Outline(limit_claims(self.of_target(exchange, target), tenant, user))
 
+    def mirror_outline(self, exchange: Exchange, plan: Plan, target: Target) -> Outline:
+        """What a copy of the request meets at a candidate: its limits, and the budgets of what
+        providers bill."""
+        assert exchange.caller is not None
+        tenant, user = exchange.caller.tenant.name, exchange.user
+        purses = purse_claims(plan, exchange, self._calendar)
+        return Outline(
+            [
+                *limit_claims(self.of_target(exchange, target), tenant, user),
+                *(claim for claim in purses if claim.rule.unit == "cost"),
+            ]
+        )
+
     def of_caller(self, exchange: Exchange) -> Plan:
         """What the request meets whichever target answers."""
         caller, alias = exchange.caller, exchange.alias

@@ -67,6 +67,12 @@ OPENED = Counter(
     ["kind", "subject", "reason"],
     registry=_REGISTRY,
 )
+COPIES = Counter(
+    "gateway_copies",
+    "Requests that were drawn to be copied to a candidate, by what became of the copy.",
+    ["alias", "outcome"],
+    registry=_REGISTRY,
+)
 WAITING = Gauge(
     "gateway_records_waiting",
     "Settled records that are not in the database yet.",
@@ -127,6 +133,12 @@ def count_refusal(code: str) -> None:
 def count_opened(kind: str, subject: str, reason: str) -> None:
     """Something is not asked for a while."""
     OPENED.labels(kind, subject, reason).inc()
+
+
+def count_copy(alias: str, outcome: str) -> None:
+    """One request that was drawn for an alias's mirror: `answered`, `failed`, `cancelled`, or why
+    it was not sent."""
+    COPIES.labels(alias, outcome).inc()
 
 
 def may_read(wanted: str | None, given: bytes | None) -> bool:

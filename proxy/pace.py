@@ -1,4 +1,4 @@
-"""How quickly a target speaks, for aliases that put up with no less than so many tokens a second."""
+"""How quickly a target speaks, for aliases that want so many tokens a second."""
 
 import time
 from collections.abc import Iterable

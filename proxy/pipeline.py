@@ -12,7 +12,7 @@ import time
 import structlog
 
 from billing.counters.asks import CountersAway
-from proxy import attempt, metrics
+from proxy import attempt, metrics, mirror
 from proxy.admit import finish
 from proxy.body import CallerGone, Receive, check_head, parse_json, read_body
 from proxy.choose import check_kind, choose_targets, find_alias
@@ -69,6 +69,7 @@ async def run(
         watching.cancel()
         if last is not None:
             await _send_last(exchange, reply, last)
+            mirror.offer(exchange, worker)
     except asyncio.CancelledError:
         # The caller left between the last bytes and their end: all is settled, nobody is there.
         pass

@@ -324,9 +324,18 @@ class Store:
                 "The gateway cannot record requests now.", retry_after=5
             ) from error
 
-    def line(self, record: Record, attempts: list[AttemptRow]) -> bytes:
-        """What the journal will say of a request that is admitted now."""
-        return journal.line_of(Entry(False, record, attempts))
+    def line(self, record: Record, attempts: list[AttemptRow], *, settled: bool = False) -> bytes:
+        """What the journal will say of a request that is admitted now, or of its copy."""
+        return journal.line_of(Entry(settled, record, attempts))
+
+    def add(self, entry: Entry) -> tuple[journal.Segment, bytes]:
+        """Durable before a copy of a settled request is sent; returns where, and the line. Raises
+        StoreUnavailable."""
+        assert self._journal is not None
+        try:
+            return self._journal.add(entry)
+        except OSError as error:
+            raise StoreUnavailable("The gateway cannot record copies now.") from error
 
     def amend(self, segment: journal.Segment, record: Record, attempts: list[AttemptRow]) -> None:
         """What the record would be, now that another target is tried."""
@@ -390,14 +399,14 @@ class Store:
         self._failing = False
         assert self._journal is not None
         self._journal.committed([segment for segment, _ in batch])
-        await self._tell_committed([entry.record for _, entry in batch])
+        await self._tell_committed([entry for _, entry in batch])
 
-    async def _tell_committed(self, records: list[Record]) -> None:
+    async def _tell_committed(self, entries: list[Entry]) -> None:
         """The counters need not remember what the database tells from now on."""
         try:
             await self.counters.committed(
-                {record.record_id for record in records},
-                {GATEWAY_TAG, *(tenant_tag(record.tenant) for record in records)},
+                {entry.hold_id for entry in entries},
+                {GATEWAY_TAG, *(tenant_tag(entry.record.tenant) for entry in entries)},
             )
         except CountersAway as error:
             log.warning("holds of written records stay for a while", error=str(error))

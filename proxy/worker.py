@@ -1,5 +1,6 @@
 """What the requests of one process share."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from proxy.admit import Admission
@@ -16,3 +17,5 @@ class Worker:
     identifier: Identifier
     admission: Admission
     standing: Standing = field(default_factory=Standing)
+    copies: set["asyncio.Task[None]"] = field(default_factory=set)
+    """Of requests, on their way to candidates."""

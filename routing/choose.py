@@ -154,7 +154,8 @@ def _slow_last(
     floor = alias.slow.tokens_per_second if alias.slow and "slow" in alias.fallback_on else None
     if floor is None:
         return targets
-    quick, slow = [], []
+    quick: list[Target] = []
+    slow: list[Target] = []
     for target in targets:
         pace = state.means.load.pace(target.model.identity, state.means.now)
         (quick if pace is None or pace >= floor else slow).append(target)
@@ -177,6 +178,13 @@ def _unusable(model: ModelSnapshot, alias: AliasSnapshot, state: State) -> str:
 def _target(model: ModelSnapshot, state: State, is_fallback: bool) -> Target:
     pool = _pool(model, state)
     return Target(model, pool[0] if pool else None, is_fallback, tuple(pool[1:]))
+
+
+def candidate(model: ModelSnapshot, state: State) -> Target | None:
+    """A model outside of any route, with a credential; None where it cannot be asked now."""
+    if (model.provider.needs_credential and not model.provider.credentials) or _wait(model, state):
+        return None
+    return _target(model, state, is_fallback=False)
 
 
 def _last_resort(model: ModelSnapshot, state: State, is_fallback: bool) -> list[Target]:

@@ -48,7 +48,9 @@ def _document(upstream: FakeUpstream) -> dict[str, Any]:
             }
             for name in MODELS
         },
-        "price_books": books(**{f"{name}-model": {"input": "1", "output": "10"} for name in MODELS}),
+        "price_books": books(
+            **{f"{name}-model": {"input": "1", "output": "10"} for name in MODELS}
+        ),
         "aliases": {
             "pair": alias("first-model", "second-model", **HEDGE),
             "three": alias("first-model", "second-model", "third-model", **HEDGE),
@@ -145,7 +147,9 @@ class TestWhoAnswers:
     ) -> None:
         upstream.at("first").answers(silent)
         paused = threading.Event()
-        upstream.at("second").answers(stream([*answer_frames(2)[:2], paused, *answer_frames(2)[2:]]))
+        upstream.at("second").answers(
+            stream([*answer_frames(2)[:2], paused, *answer_frames(2)[2:]])
+        )
         with acme.stream("POST", "/chat/pair", json=ask(stream=True)) as answer:
             pieces = answer.iter_bytes()
             next(pieces)
@@ -226,7 +230,9 @@ class TestWhoAnswers:
         record = _record(hedging, answer)
         assert (record["outcome"], record["charge"], record["cost"]) == ("failed", 0, 0)
 
-    def test_an_alias_with_one_target_waits(self, acme: httpx.Client, upstream: FakeUpstream) -> None:
+    def test_an_alias_with_one_target_waits(
+        self, acme: httpx.Client, upstream: FakeUpstream
+    ) -> None:
         upstream.at("first").answers(whole(completion("Alone"), after=2 * AFTER))
         answer = acme.post("/chat/alone", json=ask())
         assert answer.headers["x-gateway-attempts"] == "1"
@@ -237,15 +243,18 @@ class TestWhoAnswers:
         held = threading.Event()
         upstream.at("first").answers(silent)
         upstream.at("narrow").answers(stream([*answer_frames(1)[:2], held, *answer_frames(1)[2:]]))
-        with calling(hedging, keys["acme"]) as one, calling(hedging, keys["acme"]) as other:
-            with one.stream("POST", "/chat/full", json=ask(stream=True)) as taking:
-                assert taking.headers["x-gateway-provider"] == "narrow"
-                upstream.at("first").answers(whole(completion("Waited"), after=3 * AFTER))
-                answer = other.post("/chat/full", json=ask())
-                assert answer.headers["x-gateway-provider"] == "first"
-                assert answer.headers["x-gateway-attempts"] == "1"
-                held.set()
-                taking.read()
+        with (
+            calling(hedging, keys["acme"]) as one,
+            calling(hedging, keys["acme"]) as other,
+            one.stream("POST", "/chat/full", json=ask(stream=True)) as taking,
+        ):
+            assert taking.headers["x-gateway-provider"] == "narrow"
+            upstream.at("first").answers(whole(completion("Waited"), after=3 * AFTER))
+            answer = other.post("/chat/full", json=ask())
+            assert answer.headers["x-gateway-provider"] == "first"
+            assert answer.headers["x-gateway-attempts"] == "1"
+            held.set()
+            taking.read()
         # and its slot is free again afterwards
         upstream.at("first").answers(silent)
         with calling(hedging, keys["acme"]) as client:
@@ -260,13 +269,16 @@ class TestWhoAnswers:
         upstream.at("first").answers(
             stream([2 * AFTER, *frames[:2], speaking, *frames[2:]]), silent
         )
-        with calling(hedging, keys["acme"]) as one, calling(hedging, keys["acme"]) as other:
-            with one.stream("POST", "/chat/full", json=ask(stream=True)) as winning:
-                assert winning.headers["x-gateway-provider"] == "first"
-                answer = other.post("/chat/full", json=ask())
-                assert answer.headers["x-gateway-provider"] == "narrow"
-                speaking.set()
-                winning.read()
+        with (
+            calling(hedging, keys["acme"]) as one,
+            calling(hedging, keys["acme"]) as other,
+            one.stream("POST", "/chat/full", json=ask(stream=True)) as winning,
+        ):
+            assert winning.headers["x-gateway-provider"] == "first"
+            answer = other.post("/chat/full", json=ask())
+            assert answer.headers["x-gateway-provider"] == "narrow"
+            speaking.set()
+            winning.read()
 
 
 class TestWhatItComesTo:

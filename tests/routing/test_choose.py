@@ -434,7 +434,7 @@ def _paced(alias: AliasSnapshot, **pace: int) -> Choice:
     load = Load()
     for name, tokens in pace.items():
         load.begin(("", name), 0.0)
-        load.note_pace(("", name), tokens * 10, 10.0, 0.0)
+        load.note_pace(("", name), tokens * 100, 100.0, 0.0)
     return choose(alias, Facts(tenant="acme"), State(means=Means(load=load)))
 
 
