@@ -134,7 +134,7 @@ def entries_of(path: Path) -> list[Entry]:
             except ValueError:  # neither JSON, nor an entry, nor even UTF-8
                 continue
             held = entries.get(entry.record.record_id)
-            if held is None or entry.settled or not held.settled:
+            if held is None or not held.settled or entry.mirror is not None:
                 entries[entry.record.record_id] = entry
     return list(entries.values())
 

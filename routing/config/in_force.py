@@ -47,11 +47,13 @@ IN_FORCE: dict[str, set[str]] = {
         "fallback_on",
         "retries",
         "slow",
+        "hedge",
+        "mirror",
         "max_cost_per_request",
         "max_output_tokens",
         "on_short_budget",
     },
-    "aliases.slow": {"first_byte"},
+    "aliases.slow": {"first_byte", "tokens_per_second"},
     "aliases.routes": {"when", "targets", "strategy", "sticky"},
     "aliases.routes.when": {
         "tier",
@@ -79,6 +81,7 @@ IN_FORCE: dict[str, set[str]] = {
         "limits",
         "budgets",
         "on_disconnect",
+        "price_factors",
         "unpriced",
         "projects",
         "keys",
@@ -89,6 +92,7 @@ IN_FORCE: dict[str, set[str]] = {
         "models",
         "own_aliases",
     },
+    "tenants.price_factors": {"hedge_loser"},
     "tenants.projects": {"limits", "budgets"},
     "tenants.keys": {"name", "project", "aliases", "limits", "budgets"},
 }
@@ -113,6 +117,7 @@ def _found(configuration: Plain) -> Iterator[str]:
     yield from _routing(configuration, "aliases")
     for tenant in configuration.get("tenants", {}).values():
         yield from _fields("tenants", tenant)
+        yield from _fields("tenants.price_factors", tenant.get("price_factors", {}))
         for project in tenant.get("projects", {}).values():
             yield from _fields("tenants.projects", project)
         for policy in tenant.get("keys", []):

@@ -66,6 +66,10 @@ ADMITTED = Entry(False, record(1, outcome="interrupted", status=0))
 AMENDED = Entry(False, record(1, outcome="interrupted", provider="second"), [attempt(1)])
 SETTLED = Entry(True, record(1, charge=7), [attempt(1), attempt(1, 2)])
 OTHER = Entry(True, record(2, charge=9))
+COPIED = Entry(True, SETTLED.record, [*SETTLED.attempts, attempt(1, 3, role="mirror", cost=5)])
+COPY_SETTLED = Entry(
+    True, SETTLED.record, [*SETTLED.attempts, attempt(1, 3, role="mirror", cost=2)]
+)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +82,8 @@ OTHER = Entry(True, record(2, charge=9))
         ([ADMITTED, AMENDED, SETTLED], [SETTLED]),
         ([SETTLED, ADMITTED], [SETTLED]),
         ([SETTLED, Entry(True, record(1, charge=8))], [SETTLED]),
+        ([SETTLED, COPIED], [COPIED]),
+        ([SETTLED, COPIED, COPY_SETTLED], [COPY_SETTLED]),
         ([ADMITTED, OTHER, SETTLED], [SETTLED, OTHER]),
         ([ADMITTED, _line(SETTLED)[:-2]], [ADMITTED]),
         ([ADMITTED, _line(SETTLED)[:-1]], [SETTLED]),  # whole but for its line end

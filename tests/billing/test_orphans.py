@@ -191,3 +191,28 @@ def test_the_living_keep_their_journals(spool: Path) -> None:
 
 def test_no_spool_holds_nothing(spool: Path, db: None) -> None:
     assert recover_journals(spool, {"anything"}, now=NOON) == (0, {})
+
+
+# ---- copies
+
+USE = '{"usage_source": "estimated", "input_tokens": 11, "output_tokens": 2}'
+COPY = Entry(True, FINAL.record, [attempt(1), attempt(1, 2, role="mirror", cost=6, usage=USE)])
+OF_COPY = [
+    of_budget(Scope(""), amount="1"),
+    of_limit("requests_per_minute"),
+    of_limit("tokens_per_day"),
+]
+
+
+def test_a_copy_is_settled_by_what_it_used_itself() -> None:
+    used, line = settler({})(journal.line_of(COPY), OF_COPY)
+    assert list(used) == [6, 1, 13]
+    assert entry_of(line) == COPY
+
+
+def test_a_copy_whose_journal_has_its_end_is_settled_by_that() -> None:
+    ended = Entry(True, FINAL.record, [attempt(1), attempt(1, 2, role="mirror", cost=0)])
+    record_id = FINAL.record.record_id
+    assert list(settler({record_id: ended})(journal.line_of(COPY), OF_COPY)[0]) == [0, 1, 0]
+    # what only its request has said is nothing about the copy
+    assert list(settler({record_id: FINAL})(journal.line_of(COPY), OF_COPY)[0]) == [6, 1, 13]

@@ -21,7 +21,7 @@ from billing.rebuild import (
     used_lately,
 )
 from billing.scopes import Scope
-from tests.factories import NOON, BudgetAdjustmentFactory, UsageRecordFactory
+from tests.factories import NOON, AttemptFactory, BudgetAdjustmentFactory, UsageRecordFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -269,3 +269,40 @@ def test_users_may_be_those_of_some_keys() -> None:
         ("acme", "ann"): 1
     }
     assert used_by_users(limit("requests_per_day"), ALWAYS, most=9, keys=()) == {}
+
+
+# ---- copies
+
+
+def mirror(of: UsageRecord, cost: int) -> None:
+    AttemptFactory(record_id=of.record_id, ordinal=2, role="mirror", cost=cost, charge=0)
+
+
+def test_what_copies_cost_counts_in_the_gateways_budgets_alone() -> None:
+    one, other = record(1000), record(1000, alias="mini")
+    mirror(one, 30)
+    mirror(other, 7)
+    assert settled(GATEWAY) == 237
+    assert settled(ACME) == 2000
+    mini = GATEWAY.narrowed("alias", "mini")
+    assert settled(mini) == 107
+
+
+def test_a_copy_counts_in_the_period_of_its_request() -> None:
+    late = NOON + datetime.timedelta(days=40)
+    mirror(record(1000), 30)
+    mirror(record(1000, started_at=late), 7)
+    assert settled(GATEWAY, period_at("month", "UTC", late.timestamp())) == 107
+
+
+def test_a_copy_that_is_held_is_not_counted_twice() -> None:
+    made = record(1000)
+    mirror(made, 30)
+    assert settled(GATEWAY, apart_from=[f"mirror:{made.record_id}"]) == 100
+    assert settled(GATEWAY, apart_from=[str(made.record_id)]) == 30
+
+
+def test_a_hedge_is_part_of_its_record() -> None:
+    made = record(1000)
+    AttemptFactory(record_id=made.record_id, role="hedge", cost=30, charge=300)
+    assert settled(GATEWAY) == 100

@@ -8,7 +8,7 @@ from routing.config.schema import Document, Gateway
 from routing.config.schema_aliases import Alias, Route, Slow, When
 from routing.config.schema_prices import PriceBook
 from routing.config.schema_routing import Model, Provider
-from routing.config.schema_tenants import KeyPolicy, Project, Tenant, Tier
+from routing.config.schema_tenants import KeyPolicy, PriceFactors, Project, Tenant, Tier
 from tests.routing.conftest import Apply
 
 
@@ -46,6 +46,7 @@ def test_a_dialect_or_strategy_of_later_is_named() -> None:
         ("aliases.routes.when", When),
         ("tiers", Tier),
         ("tenants", Tenant),
+        ("tenants.price_factors", PriceFactors),
         ("tenants.projects", Project),
         ("tenants.keys", KeyPolicy),
     ],
