@@ -82,8 +82,15 @@ def choose_targets(
     assert caller is not None and alias is not None
     prices = Prices(exchange, lambda model: _rates(exchange, model))
     state = standing.now(price=prices.expected, worst=prices.worst)
-    choice = choose(alias, facts_of(exchange, budget_used), state)
-    spoken = [target for target in choice.targets if _is_spoken(target.model)]
+    facts = facts_of(exchange, budget_used)
+    choice = choose(alias, facts, state)
+    exchange.found_out = facts.found_out
+    spoken = []
+    for target in choice.targets:
+        if _is_spoken(target.model):
+            spoken.append(target)
+        else:
+            choice.pass_over(target.model, "not_spoken")
     if not spoken:
         raise _nobody(alias, choice)
     priced = []
@@ -91,6 +98,8 @@ def choose_targets(
         rates = exchange.rates[target.model.identity] = _rates(exchange, target.model)
         if None not in rates or caller.tenant.quarantines_unpriced:
             priced.append(target)
+        else:
+            choice.pass_over(target.model, "no_price")
     if not priced:
         names = ", ".join(target.model.name for target in spoken)
         raise PriceUnknown(f"No price is known for what the alias {alias.name!r} reaches: {names}.")

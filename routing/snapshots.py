@@ -1,5 +1,6 @@
 """What the hot path knows of providers, models and aliases: frozen, and swapped whole."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ DEFAULT_FALLBACK_ON = frozenset(
 )
 MAX_WAITING = 100
 MAX_WAIT = "10s"
+PINNED_VALUES = 10
+"""As many values of one condition a record keeps: a route may list thousands of users."""
 DEFAULT_TIMEOUTS = {"connect": "5s", "first_byte": "60s", "idle": "60s", "total": "10m"}
 
 
@@ -111,13 +114,15 @@ class RouteTargetSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RouteSnapshot:
-    """`when` as conditions.read_when gives it; `sticky` is `user`, `tenant` or empty."""
+    """`when` as conditions.read_when gives it; `sticky` is `user`, `tenant` or empty; `pinned` is
+    the route as configured: JSON text, which usage records keep."""
 
     position: int
     when: Mapping[str, Any]
     targets: tuple[RouteTargetSnapshot, ...]
     strategy: str = "weighted"
     sticky: str = ""
+    pinned: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +227,25 @@ def _model(row: Model, provider: ProviderSnapshot) -> ModelSnapshot:
     )
 
 
+def _in_short(wanted: Any) -> Any:
+    """A condition as it was configured, a long list cut."""
+    if not isinstance(wanted, list) or len(wanted) <= PINNED_VALUES:
+        return wanted
+    return [*wanted[:PINNED_VALUES], f"and {len(wanted) - PINNED_VALUES} more"]
+
+
+def _pinned(row: Route, targets: list[RouteTargetSnapshot]) -> str:
+    """Written once for all requests that the route decides."""
+    route = {
+        "position": row.position,
+        "when": {name: _in_short(wanted) for name, wanted in row.when.items()},
+        "strategy": row.strategy,
+        "sticky": row.sticky,
+        "targets": [{"model": one.model.name, "weight": one.weight} for one in targets],
+    }
+    return json.dumps(route, ensure_ascii=False, separators=(",", ":"))
+
+
 def _route(row: Route, models: dict[int, ModelSnapshot]) -> RouteSnapshot:
     targets = [
         RouteTargetSnapshot(models[target.model_id], target.weight) for target in row.targets.all()
@@ -232,6 +256,7 @@ def _route(row: Route, models: dict[int, ModelSnapshot]) -> RouteSnapshot:
         targets=tuple(targets),
         strategy=row.strategy,
         sticky=row.sticky,
+        pinned=_pinned(row, targets),
     )
 
 

@@ -300,7 +300,17 @@ class TestTheUsageRecord:
             "attempts": 1,
             "cache": answer.headers["x-cache"],
             "labels": {"team": "search", "env": "prod"},
-            "decision": {"route": 0},
+            "decision": {
+                "route": {
+                    "position": 0,
+                    "when": {},
+                    "strategy": "weighted",
+                    "sticky": "",
+                    "targets": [{"model": "first-model", "weight": 1}],
+                },
+                "targets": ["first-model"],
+                "tier": "gold",
+            },
             "reserved": None,
             "absorbed": None,
         }
