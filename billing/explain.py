@@ -112,8 +112,19 @@ def _pinned(name: str, default: object = None) -> Read:
     return lambda request, reader: request.decision.get(name, default)
 
 
-def _of_route(name: str) -> Read:
-    return lambda request, reader: request.route.get(name)
+def _of_route(name: str, default: object = None) -> Read:
+    return lambda request, reader: request.route.get(name, default)
+
+
+def _order(*, fallbacks: bool) -> Read:
+    """In which order they were to be tried: the route's targets, or the fallbacks after them."""
+
+    def read(request: Request, reader: Reader) -> list[str]:
+        of_route = _mapping(request.route.get("targets"))
+        order = request.decision.get("order", [])
+        return [name for name in order if (name not in of_route) == fallbacks]
+
+    return read
 
 
 def _when(request: Request, reader: Reader) -> dict[str, Any]:
@@ -133,12 +144,11 @@ def _when(request: Request, reader: Reader) -> dict[str, Any]:
 
 
 def _drawn(request: Request, reader: Reader) -> dict[str, Any] | None:
-    """The target that came first, with its weight: the side of an experiment."""
-    drawn = next(iter(request.decision.get("targets", [])), None)
-    for target in request.route.get("targets", []):
-        if target["model"] == drawn:
-            return dict(target)
-    return None
+    """The target that came first, with its weight: the side of an experiment. None where all were
+    passed over."""
+    weights = _mapping(request.route.get("targets"))
+    first = next((name for name in request.decision.get("order", []) if name in weights), None)
+    return {"model": first, "weight": weights[first]} if first else None
 
 
 def _facts(request: Request, reader: Reader) -> dict[str, Any]:
@@ -218,10 +228,10 @@ FIELDS = (
     Field("route.when", _when),
     Field("route.facts", _facts),
     Field("route.strategy", _of_route("strategy")),
-    Field("route.sticky", _of_route("sticky")),
+    Field("route.sticky", _of_route("sticky", "")),
     Field("route.drawn", _drawn),
-    Field("route.targets", _pinned("targets", [])),
-    Field("route.fallbacks", _pinned("fallbacks", [])),
+    Field("route.targets", _order(fallbacks=False)),
+    Field("route.fallbacks", _order(fallbacks=True)),
     Field("passed_over", _pinned("passed_over", [])),
     Field("attempts", _attempts),
     Field("cache", _column("cache")),

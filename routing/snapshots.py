@@ -235,14 +235,14 @@ def _in_short(wanted: Any) -> Any:
 
 
 def _pinned(row: Route, targets: list[RouteTargetSnapshot]) -> str:
-    """Written once for all requests that the route decides."""
-    route = {
-        "position": row.position,
-        "when": {name: _in_short(wanted) for name, wanted in row.when.items()},
-        "strategy": row.strategy,
-        "sticky": row.sticky,
-        "targets": [{"model": one.model.name, "weight": one.weight} for one in targets],
-    }
+    """Its position, `when`, strategy, `sticky` and the weights of its targets, written once for all
+    requests that it decides: briefly, because each of them keeps it."""
+    route: dict[str, Any] = {"position": row.position, "strategy": row.strategy}
+    if row.when:
+        route["when"] = {name: _in_short(wanted) for name, wanted in row.when.items()}
+    if row.sticky:
+        route["sticky"] = row.sticky
+    route["targets"] = {one.model.name: one.weight for one in targets}
     return json.dumps(route, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -303,12 +303,10 @@ class TestTheUsageRecord:
             "decision": {
                 "route": {
                     "position": 0,
-                    "when": {},
                     "strategy": "weighted",
-                    "sticky": "",
-                    "targets": [{"model": "first-model", "weight": 1}],
+                    "targets": {"first-model": 1},
                 },
-                "targets": ["first-model"],
+                "order": ["first-model"],
                 "tier": "gold",
             },
             "reserved": None,
