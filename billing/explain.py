@@ -31,7 +31,7 @@ CHARGES = EVERYBODY - {Reader.SUPPORT}
 COSTS = CHARGES - {Reader.TENANT}
 """Who sees what providers bill us."""
 STAFF = frozenset({Reader.SUPPORT, Reader.FINANCE, Reader.ADMIN})
-"""Who sees what is the gateway's own: its credentials, and rules that name other tenants."""
+"""Who sees what is the gateway's own: its credentials, accounts and budgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +127,6 @@ def _order(*, fallbacks: bool) -> Read:
     return read
 
 
-def _when(request: Request, reader: Reader) -> dict[str, Any]:
-    """The rule as configured. A tenant's key is told of its own name in a list, not of the others:
-    a rule of the gateway's may list tenants, and the users of all of them."""
-    rule = dict(_mapping(request.route.get("when")))
-    if reader not in STAFF:
-        record = request.record
-        own = {
-            "tenant": record.tenant,
-            "project": record.project,
-            "user": record.user,
-            "tier": request.decision.get("tier", ""),
-        }
-        rule |= {name: value for name, value in own.items() if name in rule}
-    return rule
-
-
 def _drawn(request: Request, reader: Reader) -> dict[str, Any] | None:
     """The target that came first, with its weight: the side of an experiment. None where all were
     passed over."""
@@ -225,7 +209,7 @@ FIELDS = (
     Field("model", _column("model")),
     Field("upstream_model", _column("upstream_model")),
     Field("route.position", _of_route("position")),
-    Field("route.when", _when),
+    Field("route.when", _of_route("when", {})),
     Field("route.facts", _facts),
     Field("route.strategy", _of_route("strategy")),
     Field("route.sticky", _of_route("sticky", "")),

@@ -30,8 +30,6 @@ DEFAULT_FALLBACK_ON = frozenset(
 )
 MAX_WAITING = 100
 MAX_WAIT = "10s"
-PINNED_VALUES = 10
-"""As many values of one condition a record keeps: a route may list thousands of users."""
 DEFAULT_TIMEOUTS = {"connect": "5s", "first_byte": "60s", "idle": "60s", "total": "10m"}
 
 
@@ -227,19 +225,12 @@ def _model(row: Model, provider: ProviderSnapshot) -> ModelSnapshot:
     )
 
 
-def _in_short(wanted: Any) -> Any:
-    """A condition as it was configured, a long list cut."""
-    if not isinstance(wanted, list) or len(wanted) <= PINNED_VALUES:
-        return wanted
-    return [*wanted[:PINNED_VALUES], f"and {len(wanted) - PINNED_VALUES} more"]
-
-
 def _pinned(row: Route, targets: list[RouteTargetSnapshot]) -> str:
     """Its position, `when`, strategy, `sticky` and the weights of its targets, written once for all
     requests that it decides: briefly, because each of them keeps it."""
     route: dict[str, Any] = {"position": row.position, "strategy": row.strategy}
     if row.when:
-        route["when"] = {name: _in_short(wanted) for name, wanted in row.when.items()}
+        route["when"] = row.when
     if row.sticky:
         route["sticky"] = row.sticky
     route["targets"] = {one.model.name: one.weight for one in targets}
