@@ -44,7 +44,10 @@ def _document(upstream: FakeUpstream) -> dict[str, Any]:
         "providers": providers,
         "models": models,
         "price_books": books(
-            **{**dict.fromkeys(models, PRICES), "dear": {"input": "100", "output": "900"}}
+            **{
+                **dict.fromkeys((*models, "globex-model"), PRICES),
+                "dear": {"input": "100", "output": "900"},
+            }
         ),
         "tiers": {"gold": {}, "platinum": {}},
         "aliases": {
@@ -259,6 +262,11 @@ def test_the_matched_rule_and_why_it_held(caller: httpx.Client) -> None:
     }
 
 
+def _is_answered_by(caller: httpx.Client, path: str, model: str) -> bool | None:
+    told = explained(caller, post(caller, f"/chat/{path}", user="ada"))
+    return told["model"] == model or None
+
+
 def test_the_rule_is_told_as_it_was_though_it_has_changed(
     gateway: GatewayProcess, caller: httpx.Client, upstream_server: FakeUpstream
 ) -> None:
@@ -267,13 +275,7 @@ def test_the_rule_is_told_as_it_was_though_it_has_changed(
     document = _document(upstream_server)
     gateway.apply({**document, "aliases": {**document["aliases"], "ruled": alias("second")}})
     try:
-        eventually(
-            lambda: (
-                explained(caller, post(caller, "/chat/ruled", user="ada"))["model"] == "second"
-                or None
-            ),
-            within=4,
-        )
+        eventually(lambda: _is_answered_by(caller, "ruled", "second"), within=4)
         assert explained(caller, record_id) == before
     finally:
         gateway.apply(document)
