@@ -12,12 +12,12 @@ from billing.models import UsageRecord
 from billing.requests import written
 
 REASONS = {
-    "no_credential": "has no credential in force",
-    "too_dear": "may cost more than the alias allows for one request",
-    "ill": "was taken out after failures",
-    "cannot_take_it": "cannot take the input",
+    "no_credential": "it has no credential in force",
+    "too_dear": "it may cost more than the alias allows for one request",
+    "ill": "it was out after failures",
+    "cannot_take_it": "it cannot take the input",
     "not_spoken": "its provider's dialect is not spoken",
-    "no_price": "has no price",
+    "no_price": "it has no price",
     "no_room": "a limit of its own was used up",
 }
 POLICIES = {
@@ -57,10 +57,7 @@ def explanation(request: HttpRequest, record: UsageRecord, context: dict[str, An
             "told": told,
             "conditions": list(_in_words(told["route"]["when"])),
             "facts": list(_in_words(told["route"]["facts"])),
-            "passed_over": [
-                {**one, "words": REASONS.get(one["reason"], one["reason"])}
-                for one in told["passed_over"]
-            ],
+            "passed_over": [{**one, "words": _why(one)} for one in told["passed_over"]],
             "attempts": list(_on_a_line(found, told)),
             "buckets": [(name, told["usage"][bucket]) for bucket, name in BUCKETS.items()],
             "policy": POLICIES.get(told["charge_policy"], told["charge_policy"]),
@@ -69,13 +66,22 @@ def explanation(request: HttpRequest, record: UsageRecord, context: dict[str, An
     )
 
 
+def _why(left_out: dict[str, str]) -> str:
+    reason, detail = left_out["reason"], left_out.get("detail")
+    words = REASONS.get(reason, reason)
+    if not detail:
+        return words
+    return f"{words} (for another {detail})" if reason == "ill" else f"{words} ({detail})"
+
+
 def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Conditions or facts, as a reader of the configuration knows them."""
     for name, value in facts.items():
         if isinstance(value, list):
             text = ", ".join(map(str, value)) or "none"
         elif isinstance(value, dict):
-            text = ", ".join(f"{key} {one}" for key, one in value.items())
+            between = "=" if name == "label" else " "
+            text = ", ".join(f"{key}{between}{one}" for key, one in value.items())
         else:
             text = "not known" if value is None else str(value)
         yield name.replace("_", " "), text

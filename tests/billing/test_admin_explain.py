@@ -66,11 +66,11 @@ class TestThePage:
         for said in (
             "by route 1 of pro",
             "<code>tenant: acme</code>",
-            "<code>label: team search</code>",
+            "<code>label: team=search</code>",
             "<code>input tokens: 120</code>",
             "weighted, sticky by user",
             "claude (weight 10)",
-            "<b>blind</b> at other was passed over: cannot take the input (images)",
+            "<b>blind</b> at other was passed over: it cannot take the input (images)",
             "64 tokens",
             "top_k is not known to openai",
             "<b>claude</b> at anthropic, with main",
