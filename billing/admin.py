@@ -4,11 +4,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.db.models import Max
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html_join
 
+from billing.admin_explain import explanation, may_see_money
 from billing.models import (
     Attempt,
     BudgetAdjustment,
@@ -150,6 +154,34 @@ class UsageRecordAdmin(RecordsAdmin):
     search_fields = ("record_id", "request_id", "tenant")
     search_help_text = "A record id, a request id or a tenant, whole."
     readonly_fields = ("tries",)
+    money = (
+        *("charge", "charge_currency", "charge_price_version", "charged"),
+        *("cost", "cost_currency", "cost_price_version", "costing"),
+        *("reserved", "absorbed"),
+    )
+    """What is shown only to those who may see money."""
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self._allowed(request, super().get_list_display(request))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self._allowed(request, super().get_fields(request, obj))
+
+    def _allowed(self, request: HttpRequest, names: Any) -> list[Any]:
+        return [name for name in names if may_see_money(request) or name not in self.money]
+
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(self.explain)
+        name = "billing_usagerecord_explain"
+        return [path("<path:object_id>/explain/", page, name=name), *super().get_urls()]
+
+    def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        record = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, record):
+            raise PermissionDenied
+        if record is None:
+            raise Http404
+        return explanation(request, record, self.admin_site.each_context(request))
 
     @admin.display(description="charge")
     def charged(self, record: UsageRecord) -> str:

@@ -49,10 +49,14 @@ def labels(record: UsageRecord) -> str:
     return json.dumps(record.labels, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def started_at(record: UsageRecord) -> str:
+def moment(instant: datetime.datetime) -> str:
     """UTC, always as long: `2026-10-01T00:00:00.000000Z`."""
-    moment = record.started_at.astimezone(datetime.UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = instant.astimezone(datetime.UTC)
+    return utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def started_at(record: UsageRecord) -> str:
+    return moment(record.started_at)
 
 
 def text(name: str, *, ours: bool = False) -> Column:

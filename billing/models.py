@@ -152,10 +152,11 @@ class UsageRecord(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-started_at"]
+        permissions: ClassVar = [("view_money", "Can see what usage costs and is charged")]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "started_at"], name="usage_by_tenant_and_time"),
             models.Index(fields=["started_at"], name="usage_by_time"),
-            models.Index(fields=["tenant", "request_id"], name="usage_by_request_id"),
+            models.Index(fields=["tenant", "request_id", "started_at"], name="usage_by_request_id"),
         ]
 
     def __str__(self) -> str:

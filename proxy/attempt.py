@@ -72,10 +72,15 @@ async def _set_out(
     one. Waits where the step says so."""
     if step.wait:
         await asyncio.sleep(step.wait)
+    assert exchange.choice is not None
+    model = step.target.model
     if step.moves and not await moves.move(worker.admission, exchange, step.target, worker.store):
-        return None  # our own limit of that target is used up
+        exchange.choice.pass_over(model, "no_room")  # our own limit of that target is used up
+        return None
     call = worker.standing.begin(step.target)
-    if call is not None and (step.moves or failure is not None):
+    if call is None:
+        exchange.choice.pass_over(model, "ill")
+    elif step.moves or failure is not None:
         await _start_over(exchange, step.target, worker.store)
     return call
 

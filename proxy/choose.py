@@ -84,8 +84,15 @@ def choose_targets(
     assert caller is not None and alias is not None
     prices = Prices(exchange, lambda model: rates_of(exchange, model))
     state = standing.now(price=prices.expected, worst=prices.worst)
-    choice = choose(alias, facts_of(exchange, budget_used), state)
-    spoken = [target for target in choice.targets if is_spoken(target.model)]
+    facts = facts_of(exchange, budget_used)
+    choice = choose(alias, facts, state)
+    exchange.found_out = facts.found_out
+    spoken = []
+    for target in choice.targets:
+        if is_spoken(target.model):
+            spoken.append(target)
+        else:
+            choice.pass_over(target.model, "not_spoken")
     if not spoken:
         raise _nobody(alias, choice)
     priced = []
@@ -93,6 +100,8 @@ def choose_targets(
         rates = exchange.rates[target.model.identity] = rates_of(exchange, target.model)
         if None not in rates or caller.tenant.quarantines_unpriced:
             priced.append(target)
+        else:
+            choice.pass_over(target.model, "no_price")
     if not priced:
         names = ", ".join(target.model.name for target in spoken)
         raise PriceUnknown(f"No price is known for what the alias {alias.name!r} reaches: {names}.")

@@ -86,5 +86,6 @@ def pass_over(exchange: Exchange, refusal: RateLimitExceeded, wait: int | None) 
     if not rest:
         raise NoRoom(refusal, wait)
     exchange.choice = Choice(choice.route, tuple(rest), choice.passed_over)
+    exchange.choice.pass_over(first.model, "no_room")
     if all(first.model.identity != target.model.identity for target in rest):
         del exchange.exposures[first.model.identity]

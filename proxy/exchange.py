@@ -98,6 +98,8 @@ class Exchange:
     # choose
     alias: "AliasSnapshot | None" = None
     choice: "Choice | None" = None
+    found_out: dict[str, object] = field(default_factory=dict)
+    """The costly facts that routes asked for."""
     rates: "dict[tuple[str, str], Rates]" = field(default_factory=dict)
     """What each model may cost and be charged, by its identity, fixed when the request began."""
     warnings: list[str] = field(default_factory=list)

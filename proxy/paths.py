@@ -35,6 +35,7 @@ _POSTS = {
 }
 _CHAT_ALIAS = re.compile(r"/chat/([^/]{1,200})")
 _GEMINI = re.compile(r"/v1(?:beta)?/models/([^/:]{1,200}):(generateContent|streamGenerateContent)")
+_REQUEST = re.compile(r"/v1/requests/(.+)", re.DOTALL)
 _MODEL = re.compile(r"/(v1|v1beta)/models/([^/]{1,200})")
 
 
@@ -56,9 +57,10 @@ def find_endpoint(path: str, query: bytes) -> Endpoint | None:
 class Reading:
     """A GET that reaches no upstream."""
 
-    what: Literal["models", "model", "usage"]
+    what: Literal["models", "model", "usage", "request"]
     dialect: str = "openai"
-    alias: str = ""
+    name: str = ""
+    """The alias, or the request."""
 
 
 def _dialect_of_reader(headers: dict[bytes, bytes]) -> str:
@@ -72,6 +74,8 @@ def find_reading(path: str, headers: dict[bytes, bytes]) -> Reading | None:
     path or its version header tells."""
     if path == "/v1/usage":
         return Reading("usage")
+    if match := _REQUEST.fullmatch(path):
+        return Reading("request", name=match[1])
     if path == "/v1beta/models":
         return Reading("models", "gemini")
     dialect = _dialect_of_reader(headers)

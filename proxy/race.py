@@ -109,6 +109,8 @@ class Race:
             return
         exchange.may_hedge = False
         claims = await moves.join(worker.admission, exchange, step.target, worker.store)
+        if claims is None and exchange.choice is not None:
+            exchange.choice.pass_over(step.target.model, "no_room")
         if claims is None or self._runners[0].task.done() or self._runners[0].is_heard:
             await moves.leave(worker.admission, exchange, claims or [], 0)
             way.give_back(step)

@@ -1,14 +1,19 @@
-"""The small GETs, which reach no upstream: the aliases of a key, and a tenant's usage."""
+"""The small GETs, which reach no upstream: the aliases of a key, a tenant's usage, and what became
+of one request."""
 
 import datetime
 from urllib.parse import parse_qs
 
 import orjson
 
+from billing.explain import Reader, explain
+from billing.requests import Sight
+from proxy.authenticate import Caller
 from proxy.choose import not_found
-from proxy.errors import InvalidRequest, ScopeMissing
+from proxy.errors import InvalidRequest, NotFound, ScopeMissing
 from proxy.exchange import Exchange
 from proxy.paths import Reading
+from proxy.request_head import SAFE_TOKEN, end_user
 from proxy.store import Store
 
 _USAGE_BY = ("provider", "model", "alias", "project", "key", "user", "label")
@@ -18,15 +23,17 @@ async def read(exchange: Exchange, reading: Reading, query: bytes, store: Store)
     """The body that answers. Raises GatewayError."""
     if reading.what == "usage":
         return await _usage(exchange, query, store)
+    if reading.what == "request":
+        return await _request(exchange, reading.name, store)
     assert exchange.caller is not None
     aliases = exchange.caller.aliases
     if reading.what == "models":
         listed = [(name, alias.description) for name, alias in sorted(aliases.items())]
         return exchange.inbound.write_models(listed)
-    alias = aliases.get(reading.alias)
+    alias = aliases.get(reading.name)
     if alias is None:
-        raise not_found(exchange, reading.alias)
-    return exchange.inbound.write_model(reading.alias, alias.description)
+        raise not_found(exchange, reading.name)
+    return exchange.inbound.write_model(reading.name, alias.description)
 
 
 def _moment(
@@ -59,3 +66,29 @@ async def _usage(exchange: Exchange, raw_query: bytes, store: Store) -> bytes:
         raise InvalidRequest("from must be before to", param="from")
     usage = await store.usage(start=start, end=end, by=by, tenant=caller.tenant.name)
     return orjson.dumps(usage)
+
+
+async def _request(exchange: Exchange, name: str, store: Store) -> bytes:
+    """`GET /v1/requests/{record_id or request_id}`: what became of it, and why. One that is another
+    tenant's, or another key's where that is all that may be seen, is not there."""
+    caller = exchange.caller
+    assert caller is not None
+    if not SAFE_TOKEN.fullmatch(name.encode(errors="replace")):
+        raise InvalidRequest(
+            "A request is named by its record id, or by its request id: at most 128 of "
+            "A-Z a-z 0-9 . _ : / + = @ -",
+            param="request",
+        )
+    found = await store.request(name, _sight(caller))
+    if found is None:
+        raise NotFound(f"There is no request {name} that this key may see.")
+    reader = Reader.TENANT_WITH_COST if "cost:read" in caller.scopes else Reader.TENANT
+    return orjson.dumps(explain(found, reader))
+
+
+def _sight(caller: Caller) -> Sight:
+    """A key that may not read its tenant's usage sees what it made itself; the users of an issuer,
+    who share one, each their own."""
+    if "usage:read" in caller.scopes:
+        return Sight(caller.tenant.name)
+    return Sight(caller.tenant.name, caller.key_id, end_user(caller.user, None))

@@ -9,7 +9,7 @@ from gateway_project.units import parse_duration
 from proxy.errors import InvalidRequest
 from proxy.exchange import Exchange
 
-_SAFE_TOKEN = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+SAFE_TOKEN = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _SLUG = re.compile(SLUG_PATTERN)
 _LABEL_VALUE = re.compile(r"[\w .:/+@-]{0,128}")
 MOST_LABELS = 16
@@ -18,7 +18,7 @@ LONGEST_USER = 256
 
 def request_id(given: bytes | None) -> str:
     """The caller's correlation id when it is a safe token, else a fresh one."""
-    if given is not None and _SAFE_TOKEN.fullmatch(given):
+    if given is not None and SAFE_TOKEN.fullmatch(given):
         return given.decode()
     return f"req_{secrets.token_hex(12)}"
 

@@ -10,6 +10,7 @@ from billing.pricing import Tokens
 from billing.records import Entry, Record
 from proxy import meter, metrics
 from proxy.chat.usage import Usage
+from proxy.decision import decision_of
 from proxy.dialects.openai import embeddings
 from proxy.errors import GatewayError
 from proxy.exchange import Exchange, Rates
@@ -54,23 +55,13 @@ def first_record(exchange: Exchange) -> Record:
         stream=exchange.stream,
         cache="BYPASS",
         labels=orjson.dumps(exchange.labels).decode() if exchange.labels else "{}",
-        decision=_decision(exchange),
+        decision=decision_of(exchange),
     )
     exchange.record = record
     exchange.target = exchange.choice.targets[0]
     asked = Usage(input=meter.quick_count(exchange.raw))
     price(exchange, asked, "estimated", caller.tenant.on_disconnect)
     return record
-
-
-def _decision(exchange: Exchange) -> str:
-    assert exchange.choice is not None
-    facts: dict[str, object] = {"route": exchange.choice.route}
-    if exchange.choice.passed_over:
-        facts["passed_over"] = {out.model.name: out.reason for out in exchange.choice.passed_over}
-    if exchange.warnings:
-        facts["warnings"] = exchange.warnings
-    return orjson.dumps(facts).decode()
 
 
 def _policy(exchange: Exchange) -> str:
@@ -195,8 +186,9 @@ def settle(exchange: Exchange, store: Store) -> Entry | None:
         record.first_token_us = _microseconds(exchange.first_token - exchange.started)
     waited = (exchange.answered or now) - exchange.called if exchange.called else 0.0
     record.gateway_us = _microseconds(max(now - exchange.started - waited, 0.0))
-    if exchange.warnings:
-        record.decision = _decision(exchange)
+    assert exchange.choice is not None
+    if exchange.warnings or exchange.choice.passed_over:
+        record.decision = decision_of(exchange)
     entry = Entry(True, record, exchange.attempts)
     assert exchange.segment is not None
     line = store.settle(exchange.segment, entry)

@@ -31,10 +31,12 @@ from django.db import (
 from billing import journal, ledger
 from billing.budgets import Period, Purse
 from billing.counters.asks import GATEWAY_TAG, Counters, CountersAway, tenant_tag
+from billing.explain import Request
 from billing.limits import Limit
 from billing.plans import Terms
 from billing.rebuild import adjusted_lately, settled_in, used_lately
 from billing.records import AttemptRow, Entry, Record
+from billing.requests import Sight, find, named
 from billing.scopes import Scope
 from billing.snapshots import BillingSnapshot, PricedModel, read_billing
 from billing.usage import Summary, summarise
@@ -150,6 +152,8 @@ class Store:
         }
         self._journal: journal.Journal | None = None
         self._waiting: list[Waiting] = []
+        self._writing: list[Waiting] = []
+        """The batch that is on its way into the database."""
         self._refusals: Counter[tuple[str, str, str]] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
         self._looked_at = 0.0
@@ -287,6 +291,16 @@ class Store:
         except (DatabaseError, InterfaceError) as error:
             raise StoreUnavailable("The usage cannot be read now.", retry_after=5) from error
 
+    async def request(self, name: str, sight: Sight) -> Request | None:
+        """What became of a request that was settled by this worker, or is in the database. Raises
+        StoreUnavailable."""
+        held = (entry for _, entry in (*self._waiting, *self._writing))
+        waiting = named(name, held, sight)
+        try:
+            return await self._in_thread("read", lambda: find(name, sight, waiting))
+        except (DatabaseError, InterfaceError) as error:
+            raise StoreUnavailable("Requests cannot be looked up now.", retry_after=5) from error
+
     async def used(
         self,
         rule: Limit | Purse,
@@ -384,6 +398,7 @@ class Store:
         if not self._waiting and not self._refusals:
             return
         batch, self._waiting = self._waiting, []
+        self._writing = batch
         refusals, self._refusals = self._refusals, Counter()
         try:
             await self._in_thread("write", lambda: _write(batch, refusals))
@@ -391,12 +406,12 @@ class Store:
             if not self._failing:
                 log.error("records wait: the database cannot be written", error=str(error))
             self._failing = True
-            self._waiting = batch + self._waiting
+            self._waiting, self._writing = batch + self._waiting, []
             self._refusals.update(refusals)
             self._keep_in_bounds()
             await asyncio.sleep(RETRY_SECONDS)
             return
-        self._failing = False
+        self._failing, self._writing = False, []
         assert self._journal is not None
         self._journal.committed([segment for segment, _ in batch])
         await self._tell_committed([entry for _, entry in batch])

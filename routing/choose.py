@@ -42,25 +42,34 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A model that was left out: `no_credential`, `too_dear`, `ill`, or `cannot_take_it`. One that
-    is `slow` is asked when all others have been."""
+    """A model that was left out: `no_credential`, `too_dear`, `ill` or `cannot_take_it`; later also
+    `not_spoken`, `no_price` or `no_room`. One that is `slow` is asked when all others have been.
+
+    `detail` says more of two: the seconds that what is ill has left (`14.2s`), and what a model
+    that cannot take it lacks (`context_window`, or capabilities).
+    """
 
     model: ModelSnapshot
     reason: str
+    detail: str = ""
 
 
 @dataclass(slots=True)
 class Choice:
-    """The route that decided (its position, None when none held) and the targets to try.
+    """The route that decided (None when none held) and the targets to try.
 
     Without any target, `retry_after` are the seconds until the first of them is well again, and
     None where waiting does not help; `is_too_dear` says that all usable ones cost too much.
     """
 
-    route: int | None
+    route: RouteSnapshot | None
     targets: tuple[Target, ...]
     passed_over: tuple[PassedOver, ...] = ()
     retry_after: float | None = None
+
+    def pass_over(self, model: ModelSnapshot, reason: str) -> None:
+        """Notes a model that is left out after all."""
+        self.passed_over = (*self.passed_over, PassedOver(model, reason))
 
     @property
     def is_too_dear(self) -> bool:
@@ -127,24 +136,25 @@ def _wait(model: ModelSnapshot, state: State) -> float:
     return max(health.wait(model, now), soonest)
 
 
-def _cannot_take(model: ModelSnapshot, facts: Facts) -> bool:
-    """Whether the input is too long for the model, or holds what it has no capability for. What is
-    not declared is possible, and tokens are counted only where bytes leave it open."""
+def _lacking(model: ModelSnapshot, facts: Facts) -> str:
+    """What the model lacks to take the input: it is too long, or holds what there is no capability
+    for; empty where it can. What is not declared is possible, and tokens are counted only where
+    bytes leave it open."""
     window = model.context_window
     if window is not None and facts.bytes > window and (facts.input_tokens or 0) > window:
-        return True
-    return model.capabilities is not None and not facts.has <= model.capabilities
+        return "context_window"
+    return "" if model.capabilities is None else ", ".join(sorted(facts.has - model.capabilities))
 
 
 def _fitting(targets: list[Target], facts: Facts, out: list[PassedOver]) -> list[Target]:
     """Those that can take the input; all of them where none can, because counts are estimates, and
     the provider's own words are better than ours."""
-    fitting = [target for target in targets if not _cannot_take(target.model, facts)]
-    if not fitting:
+    lacking = [_lacking(target.model, facts) for target in targets]
+    if all(lacking):
         return targets
-    kept = {id(target) for target in fitting}
-    out += [PassedOver(one.model, "cannot_take_it") for one in targets if id(one) not in kept]
-    return fitting
+    pairs = list(zip(targets, lacking, strict=True))
+    out += [PassedOver(one.model, "cannot_take_it", lack) for one, lack in pairs if lack]
+    return [target for target, lack in pairs if not lack]
 
 
 def _slow_last(
@@ -215,7 +225,7 @@ def choose(alias: AliasSnapshot, facts: Facts, state: State | None = None) -> Ch
         if reason := _unusable(model, alias, state):
             out.append(PassedOver(model, reason))
         elif wait := _wait(model, state):
-            out.append(PassedOver(model, "ill"))
+            out.append(PassedOver(model, "ill", f"{wait:.1f}s"))
             waits.append(wait)
             refused += _last_resort(model, state, is_fallback)
         else:
@@ -224,4 +234,4 @@ def choose(alias: AliasSnapshot, facts: Facts, state: State | None = None) -> Ch
     if len(targets) > 1:
         targets = _slow_last(_fitting(targets, facts, out), alias, state, out)
     soonest = min(waits) if waits and not targets else None
-    return Choice(route.position, tuple(targets), tuple(out), soonest)
+    return Choice(route, tuple(targets), tuple(out), soonest)

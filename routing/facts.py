@@ -2,7 +2,7 @@
 for it, and once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 
@@ -55,3 +55,18 @@ class Facts:
     @cached_property
     def budget_used(self) -> float | None:
         return self.weigh_budget()
+
+    @property
+    def found_out(self) -> dict[str, object]:
+        """The costly facts that somebody asked for, ready for JSON."""
+        known = self.__dict__
+        if len(known) == _GIVEN:
+            return {}
+        names = ("input_tokens", "complexity", "budget_used")
+        found: dict[str, object] = {name: known[name] for name in names if name in known}
+        if "has" in known:
+            found["has"] = sorted(known["has"])
+        return found
+
+
+_GIVEN = len(fields(Facts))

@@ -1,5 +1,6 @@
 """What the hot path knows of providers, models and aliases: frozen, and swapped whole."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -111,13 +112,15 @@ class RouteTargetSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RouteSnapshot:
-    """`when` as conditions.read_when gives it; `sticky` is `user`, `tenant` or empty."""
+    """`when` as conditions.read_when gives it; `sticky` is `user`, `tenant` or empty; `pinned` is
+    the route as configured: JSON text, which usage records keep."""
 
     position: int
     when: Mapping[str, Any]
     targets: tuple[RouteTargetSnapshot, ...]
     strategy: str = "weighted"
     sticky: str = ""
+    pinned: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +225,18 @@ def _model(row: Model, provider: ProviderSnapshot) -> ModelSnapshot:
     )
 
 
+def _pinned(row: Route, targets: list[RouteTargetSnapshot]) -> str:
+    """Its position, `when`, strategy, `sticky` and the weights of its targets, written once for all
+    requests that it decides: briefly, because each of them keeps it."""
+    route: dict[str, Any] = {"position": row.position, "strategy": row.strategy}
+    if row.when:
+        route["when"] = row.when
+    if row.sticky:
+        route["sticky"] = row.sticky
+    route["targets"] = {one.model.name: one.weight for one in targets}
+    return json.dumps(route, ensure_ascii=False, separators=(",", ":"))
+
+
 def _route(row: Route, models: dict[int, ModelSnapshot]) -> RouteSnapshot:
     targets = [
         RouteTargetSnapshot(models[target.model_id], target.weight) for target in row.targets.all()
@@ -232,6 +247,7 @@ def _route(row: Route, models: dict[int, ModelSnapshot]) -> RouteSnapshot:
         targets=tuple(targets),
         strategy=row.strategy,
         sticky=row.sticky,
+        pinned=_pinned(row, targets),
     )
 
 

@@ -300,7 +300,15 @@ class TestTheUsageRecord:
             "attempts": 1,
             "cache": answer.headers["x-cache"],
             "labels": {"team": "search", "env": "prod"},
-            "decision": {"route": 0},
+            "decision": {
+                "route": {
+                    "position": 0,
+                    "strategy": "weighted",
+                    "targets": {"first-model": 1},
+                },
+                "order": ["first-model"],
+                "tier": "gold",
+            },
             "reserved": None,
             "absorbed": None,
         }

@@ -415,7 +415,8 @@ def test_with_its_first_target_out_an_alias_asks_its_fallback_at_once(
     answer = caller.post("/chat/broken-safe", json=ask())
     assert (_model_of(answer), answer.headers["x-gateway-attempts"]) == ("a", "1")
     record = routed.wait_for_record(answer.headers["x-gateway-record-id"])
-    assert record["decision"]["passed_over"] == {"failing-b": "ill"}
+    [left_out] = record["decision"]["passed_over"]
+    assert (left_out["model"], left_out["reason"]) == ("failing-b", "ill")
 
 
 def test_callers_who_are_in_a_hurry_or_leave_take_nothing_out(
@@ -521,4 +522,6 @@ def test_a_model_that_spoke_too_slowly_is_left_before_the_next_answer(
     answer = caller.post("/chat/lively", json=asked)
     assert _model_of(answer) == "a"
     record = routed.wait_for_record(answer.headers["x-gateway-record-id"])
-    assert record["decision"]["passed_over"] == {"drowsy": "slow"}
+    assert record["decision"]["passed_over"] == [
+        {"model": "drowsy", "provider": "drowsy", "reason": "slow"}
+    ]

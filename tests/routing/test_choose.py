@@ -34,6 +34,10 @@ def _without_credential(name: str) -> ModelSnapshot:
     return a_model(name)
 
 
+def _position(choice: Choice) -> int | None:
+    return choice.route.position if choice.route else None
+
+
 def _drawing(draw: Callable[[], float]) -> State:
     return State(means=Means(draw=draw))
 
@@ -146,7 +150,7 @@ def test_a_target_without_a_credential_in_force_is_left_out() -> None:
 
 def test_nothing_usable_leaves_a_choice_without_targets() -> None:
     choice = choose(an_alias(a_route((_without_credential("x"), 1))), ANYBODY)
-    assert (choice.route, choice.targets) == (0, ())
+    assert (_position(choice), choice.targets) == (0, ())
 
 
 def test_a_provider_that_needs_no_credential_is_used_without_one() -> None:
@@ -212,12 +216,12 @@ def test_the_first_route_that_holds_decides() -> None:
         (Facts(tenant="initech"), 2, "c"),
     ]:
         choice = choose(alias, facts)
-        assert (choice.route, choice.targets[0].model.name) == (route, name)
+        assert (_position(choice), choice.targets[0].model.name) == (route, name)
 
 
 def test_a_route_that_holds_decides_even_when_nothing_in_it_isusable() -> None:
     alias = an_alias(a_route((_without_credential("x"), 1)), a_route((usable("a"), 1), position=1))
-    assert choose(alias, ANYBODY).route == 0
+    assert _position(choose(alias, ANYBODY)) == 0
     assert _names(alias) == []
 
 
@@ -263,6 +267,7 @@ def test_a_model_that_is_ill_is_left_out_until_it_is_well() -> None:
     choice = _choose(alias, health)
     assert [target.model.name for target in choice.targets] == ["b"]
     assert _out(choice) == [("a", "ill")]
+    assert choice.passed_over[0].detail == "60.0s"
     assert [t.model.name for t in _choose(alias, health, 60.0).targets] == ["a", "b"]
 
 
@@ -364,6 +369,7 @@ def test_a_model_whose_window_is_too_small_is_left_out_where_another_can_take_th
     choice = _choose(alias, Health(), **long)
     assert [target.model.name for target in choice.targets] == ["large"]
     assert _out(choice) == [("small", "cannot_take_it")]
+    assert choice.passed_over[0].detail == "context_window"
     assert len(_choose(alias, Health(), bytes=8_000, count_tokens=lambda: 900).targets) == 2
 
 
@@ -387,6 +393,9 @@ def test_a_model_without_a_capability_is_left_out_where_another_has_it() -> None
     alias = an_alias(a_route((blind, 1)), fallbacks=(seeing, usable("undeclared")))
     with_images = _choose(alias, Health(), look_inside=lambda: frozenset({"images"}))
     assert [target.model.name for target in with_images.targets] == ["seeing", "undeclared"]
+    assert [(one.reason, one.detail) for one in with_images.passed_over] == [
+        ("cannot_take_it", "images")
+    ]
     assert len(_choose(alias, Health()).targets) == 3
 
 
