@@ -58,7 +58,7 @@ def find(name: str, sight: Sight, waiting: Sequence[Entry] = ()) -> Request | No
     that id, else the newest with that request id. None where there is none to be seen."""
     by_id = [entry for entry in waiting if entry.record.record_id == name.lower()]
     if by_id:
-        return _unwritten(by_id[0])
+        return _unwritten(by_id[-1])  # of a request and its copy, the copy knows both
     if _UUID.fullmatch(name) and (record := sight.records().filter(record_id=name).first()):
         return written(record)
     found = {str(request.record.record_id): request for request in map(_unwritten, waiting)}
@@ -100,4 +100,5 @@ def _row(model: type[M], values: Record | AttemptRow) -> M:
 
 def _value(model: type[Model], name: str, value: Any) -> Any:
     column: Any = model._meta.get_field(name)
-    return json.loads(value) if isinstance(column, JSONField) else column.to_python(value)
+    is_text = isinstance(column, JSONField) and value is not None
+    return json.loads(value) if is_text else column.to_python(value)
