@@ -112,11 +112,21 @@ class TestWhoSeesWhat:
         [first, second] = explain(a_request(), reader)["attempts"]
         seen = {
             *("ordinal", "role", "provider", "model", "started_at", "status"),
-            *("error_kind", "error", "latency_ms"),
+            *("error_kind", "error", "latency_ms", "first_token_ms", "usage"),
         }
+        seen |= {"charge"} & SEEN[reader] | {"cost"} & SEEN[reader]
         if reader not in (Reader.TENANT, Reader.TENANT_WITH_COST):
             seen.add("credential")
         assert set(first) == set(second) == seen
+
+    def test_of_what_a_hedge_used(self, reader: Reader) -> None:
+        asked = a_request()
+        asked.attempts[0].usage = {"input_tokens": 7, "cost_price_version": "cost@2026-01-01"}
+        asked.attempts[0].cost, asked.attempts[0].charge = 7_000, 8_000
+        told = explain(asked, reader)["attempts"][0]
+        assert told["usage"] == {"input_tokens": 7}
+        assert told.get("charge") == ("0.000008" if "charge" in SEEN[reader] else None)
+        assert told.get("cost") == ("0.000007" if "cost" in SEEN[reader] else None)
 
     def test_accounts_that_are_ours_stay_with_us(self, reader: Reader) -> None:
         text = json.dumps(explain(a_request(), reader))
@@ -164,6 +174,10 @@ class TestTheExplanation:
             "error_kind": "rate_limit",
             "error": "Rate limit reached in organization org-a1b2c3d4e5 on requests.",
             "latency_ms": 800.0,
+            "first_token_ms": None,
+            "usage": None,
+            "charge": None,
+            "cost": None,
         }
         assert told["reservation"] == {"reserved": "0.0009", "absorbed": "0.000001"}
         assert (told["charge"], told["cost"], told["margin"]) == ("0.00054", "0.00045", "0.00009")
