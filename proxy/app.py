@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 
 import billing.counters
+import routing.sharing
 from billing.counters import new_counters
 from proxy import metrics, pipeline, reads
 from proxy.admit import Admission
@@ -28,9 +29,12 @@ from proxy.identify import Identifier
 from proxy.paths import Endpoint, find_endpoint, find_reading
 from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
 from proxy.request_head import request_id
+from proxy.standing import Standing
 from proxy.store import Store
 from proxy.upstream import Upstreams
 from proxy.worker import Worker
+from routing.sharing import new_sharing
+from routing.taken_out import taken_out
 
 log = structlog.get_logger("gateway.app")
 
@@ -46,10 +50,17 @@ class Proxy:
     def __init__(self) -> None:
         self._started = False
         self._starting = asyncio.Lock()
-        counters = billing.counters.running = new_counters(settings.ENVIRONMENT.redis_url)
+        redis_url = settings.ENVIRONMENT.redis_url
+        counters = billing.counters.running = new_counters(redis_url)
+        sharing = routing.sharing.running = new_sharing(redis_url)
         fails_open = settings.ENVIRONMENT.on_store_failure == "open"
         self.worker = Worker(
-            store=Store(spool=settings.SPOOL_DIR, counters=counters, insists=not fails_open),
+            store=Store(
+                spool=settings.SPOOL_DIR,
+                counters=counters,
+                sharing=sharing,
+                insists=not fails_open,
+            ),
             upstreams=Upstreams(),
             identifier=Identifier(
                 Authenticator(
@@ -57,6 +68,7 @@ class Proxy:
                 )
             ),
             admission=Admission(counters, fails_open=fails_open),
+            standing=Standing(sharing),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,7 +149,9 @@ class Proxy:
             await reply.whole(200, head, metrics.exposition())
         else:
             body = {"status": "ok" if store.is_ready else "unready", **store.state()}
-            body["taken_out"] = self.worker.standing.health.state(time.time())
+            sharing = self.worker.standing.sharing
+            body["health"] = {"shared": sharing.is_shared, "problem": sharing.problem}
+            body["taken_out"] = taken_out(sharing.circuits, time.time())
             head = [(b"content-type", b"application/json")]
             await reply.whole(200 if store.is_ready else 503, head, orjson.dumps(body))
 

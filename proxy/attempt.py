@@ -112,7 +112,7 @@ async def _set_out(
         await asyncio.sleep(step.wait)
     if step.moves and not await worker.admission.move(exchange, step.target, worker.store):
         return None  # our own limit of that target is used up
-    call = worker.standing.begin(step.target)
+    call = await worker.standing.begin(step.target)
     if call is not None and (step.moves or failure is not None):
         await _start_over(exchange, step.target, worker.store)
     return call

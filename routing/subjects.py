@@ -1,7 +1,6 @@
 """What can be well or ill: models, providers, credentials and their accounts; and which of them an
 error says something about."""
 
-import hashlib
 from collections.abc import Mapping
 
 from routing.snapshots import CredentialSnapshot, ModelSnapshot, ProviderSnapshot
@@ -22,9 +21,14 @@ BREAKS: Mapping[str, str] = {
 `slow`, because how slow is too slow is for each alias to say."""
 
 
-def fingerprint(secret: str) -> str:
-    """Enough to see that a secret has changed, too little to find it by."""
-    return hashlib.blake2b(secret.encode(), digest_size=4).hexdigest()
+def name_of(subject: Subject) -> str:
+    """Its name among workers. Only the last part may have a `/` in it."""
+    return "/".join(subject)
+
+
+def named(name: str) -> Subject:
+    """The reverse."""
+    return tuple(name.split("/", 3 if name.startswith(("credential/", "account/")) else 2))
 
 
 def of_model(model: ModelSnapshot) -> Subject:
