@@ -21,6 +21,11 @@ local function is_long_past(record, kept)
   return lately / 1000 + kept < time[1] * 1000 + time[2] / 1000
 end
 
+local function is_full(most)
+  local ours = redis.call('HEXISTS', KEYS[1], BORN) * 2
+  return redis.call('HLEN', KEYS[1]) - ours >= most
+end
+
 local function forget_old(kept)
   local all = redis.call('HGETALL', KEYS[1])
   for at = 1, #all, 2 do

@@ -14,8 +14,8 @@ local changed = false
 for _, news in ipairs(said.news) do
   local subject, record = news[1], news[2]
   local known = redis.call('HGET', KEYS[1], subject)
-  if not known and redis.call('HLEN', KEYS[1]) > most then forget_old(kept) end
-  local has_room = known or redis.call('HLEN', KEYS[1]) <= most
+  if not known and is_full(most) then forget_old(kept) end
+  local has_room = known or not is_full(most)
   if has_room and not is_long_past(record, kept) and is_later(record, known or '') then
     redis.call('HSET', KEYS[1], subject, record)
     changed = true
