@@ -27,6 +27,7 @@ from proxy.errors import (
 from proxy.exchange import Exchange, new_record_id
 from proxy.identify import Identifier
 from proxy.paths import Endpoint, find_endpoint, find_reading
+from proxy.probing import Prober
 from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
 from proxy.request_head import request_id
 from proxy.standing import Standing
@@ -34,7 +35,7 @@ from proxy.store import Store
 from proxy.upstream import Upstreams
 from proxy.worker import Worker
 from routing.sharing import new_sharing
-from routing.taken_out import taken_out
+from routing.taken_out import spelled, taken_out
 
 log = structlog.get_logger("gateway.app")
 
@@ -70,6 +71,7 @@ class Proxy:
             admission=Admission(counters, fails_open=fails_open),
             standing=Standing(sharing),
         )
+        self._prober = Prober(self.worker.store, self.worker.standing, self.worker.upstreams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._started:
@@ -145,6 +147,7 @@ class Proxy:
             await _bare_error(reply, Unauthenticated("no metrics token"), headers)
         elif path == "/metrics":
             metrics.WAITING.set(store.waiting)
+            self._show_taken_out()
             head = [(b"content-type", metrics.CONTENT_TYPE)]
             await reply.whole(200, head, metrics.exposition())
         else:
@@ -154,6 +157,11 @@ class Proxy:
             body["taken_out"] = taken_out(sharing.circuits, time.time())
             head = [(b"content-type", b"application/json")]
             await reply.whole(200 if store.is_ready else 503, head, orjson.dumps(body))
+
+    def _show_taken_out(self) -> None:
+        now = time.time()
+        for subject, circuit in self.worker.standing.health.circuits.items():
+            metrics.show_taken_out(subject[0], spelled(subject), circuit.state(now))
 
     async def _preflight(self, headers: dict[bytes, bytes], reply: Reply) -> None:
         """A browser asks before it sends a credential: any tenant's origin may go on to ask."""
@@ -186,8 +194,10 @@ class Proxy:
             log.exception("the gateway cannot start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        self._prober.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await self._prober.stop()
         await self.worker.store.stop()
         self.worker.upstreams.close()
         await send({"type": "lifespan.shutdown.complete"})

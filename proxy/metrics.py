@@ -67,6 +67,19 @@ OPENED = Counter(
     ["kind", "subject", "reason"],
     registry=_REGISTRY,
 )
+PROBES = Counter(
+    "gateway_probes",
+    "Lists of models that were asked for beside requests, by what became of them.",
+    ["provider", "outcome"],
+    registry=_REGISTRY,
+)
+TAKEN_OUT = Gauge(
+    "gateway_taken_out",
+    "1 for each model, provider, credential and account that is open or half-open now.",
+    ["kind", "subject", "state"],
+    multiprocess_mode="livemostrecent",
+    registry=_REGISTRY,
+)
 WAITING = Gauge(
     "gateway_records_waiting",
     "Settled records that are not in the database yet.",
@@ -127,6 +140,17 @@ def count_refusal(code: str) -> None:
 def count_opened(kind: str, subject: str, reason: str) -> None:
     """Something is not asked for a while."""
     OPENED.labels(kind, subject, reason).inc()
+
+
+def count_probe(provider: str, outcome: str) -> None:
+    """`answered`, `refused`, or the kind of failure."""
+    PROBES.labels(provider, outcome).inc()
+
+
+def show_taken_out(kind: str, subject: str, state: str) -> None:
+    """How something stands that has failed lately."""
+    for one in ("open", "half_open"):
+        TAKEN_OUT.labels(kind, subject, one).set(one == state)
 
 
 def may_read(wanted: str | None, given: bytes | None) -> bool:

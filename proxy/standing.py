@@ -43,12 +43,12 @@ def _is_callers(error: UpstreamError, exchange: Exchange) -> bool:
     return deadline is not None and deadline <= asyncio.get_running_loop().time()
 
 
-def _alert(opened: Opened, met_by: str, store: Store) -> None:
+def _alert(opened: Opened, met_by: str | None, store: Store) -> None:
     """Tells whose provider it is; of a provider or model of the gateway's also the tenant whose
     request met it. Credentials are the owner's to know."""
     kind, owner, *name = opened.subject
     now = datetime.datetime.now(datetime.UTC)
-    told = {owner} if kind == "credential" else {owner, met_by}
+    told = {owner} if kind == "credential" or met_by is None else {owner, met_by}
     for tenant in told:
         what = f" of the {kind} {name[-1]}" if tenant == owner and kind != "provider" else ""
         event = events.provider_down(
@@ -141,9 +141,9 @@ class Standing:
         if spent:
             self.health.note_spent(target.model.provider, target.credential, spent, now)
 
-    def tell(self, store: Store, *, met_by: str) -> None:
+    def tell(self, store: Store, *, met_by: str | None = None) -> None:
         """Logs, counts and alerts of what this worker has taken out; `met_by` is the tenant whose
-        request met it."""
+        request met it, if one did."""
         now = time.time()
         for opened in self.health.take_opened():
             kind, subject = opened.subject[0], spelled(opened.subject)

@@ -91,6 +91,13 @@ class Health:
             return False
         return own == account or not self._wait(account, now)
 
+    def is_refused(
+        self, provider: ProviderSnapshot, credential: CredentialSnapshot | None, now: float
+    ) -> bool:
+        """Whether the credential is out because the provider refused its secret."""
+        circuit = self.circuits.get(of_credential(provider, credential))
+        return circuit is not None and circuit.reason == "auth" and circuit.state(now) != "closed"
+
     def begin(
         self,
         model: ModelSnapshot,
@@ -158,13 +165,20 @@ class Health:
         subjects = [of_provider(provider)]
         if was_taken:
             subjects += map(of_model, models)
-            if self._reason(own := of_credential(provider, credential)) == "auth":
-                subjects.append(own)
+            if self.is_refused(provider, credential, now):
+                subjects.append(of_credential(provider, credential))
         for subject in subjects:
             circuit = self.circuits.get(subject)
             if circuit is not None and circuit.heeds_lists:
                 circuit.asked_at = now
                 circuit.close(now, on_trial=True)
+
+    def waits_for_lists(self, provider: ProviderSnapshot, models: Iterable[ModelSnapshot]) -> bool:
+        """Whether something of a provider's is out that a list of models may bring back."""
+        subjects = [of_provider(provider), *map(of_model, models)]
+        subjects += [of_credential(provider, credential) for credential in provider.credentials]
+        found = (self.circuits.get(subject) for subject in subjects)
+        return any(circuit is not None and circuit.heeds_lists for circuit in found)
 
     def list_failed(self, provider: ProviderSnapshot, kind: str, now: float) -> None:
         """The provider did not answer: a failure of it, which prolongs its cool-down."""
@@ -172,7 +186,8 @@ class Health:
         circuit = self.circuits.of(subject, now)
         state = circuit.state(now)
         if state == "closed":
-            circuit.fail(now, provider.breaker, kind)
+            if circuit.fail(now, provider.breaker, kind):
+                circuit.on_trial = False  # lists agree with themselves
         elif circuit.needs_probe:
             circuit.open(now, provider.breaker.cooldown, kind)
         circuit.asked_at = now
@@ -210,10 +225,6 @@ class Health:
             return
         if circuit.secret != fingerprint(credential.secret):
             circuit.close(now)
-
-    def _reason(self, subject: Subject) -> str:
-        circuit = self.circuits.get(subject)
-        return circuit.reason if circuit else ""
 
     def _note_opened(self, subject: Subject, provider: ProviderSnapshot, now: float) -> None:
         circuit = self.circuits[subject]
