@@ -9,6 +9,7 @@
 With TEST_DATABASE=postgresql the database is a fresh one on the server of conftest.py.
 """
 
+import copy
 import json
 import os
 import secrets
@@ -205,6 +206,18 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
                 preexec_fn=end_with_the_tests(signal.SIGKILL),  # noqa: PLW1509
             )
         eventually(self._is_ready, within=SECONDS_TO_START, what="the start of the gateway")
+
+    @contextmanager
+    def another(self) -> Iterator["GatewayProcess"]:
+        """A second server of this installation, on a port of its own."""
+        twin = copy.copy(self)
+        twin.folder = self.folder / f"twin-{secrets.token_hex(4)}"
+        twin.folder.mkdir()
+        try:
+            twin.start()
+            yield twin
+        finally:
+            twin._end()
 
     def _is_ready(self) -> bool | None:
         assert self._server is not None
