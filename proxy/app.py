@@ -161,7 +161,8 @@ class Proxy:
     def _show_taken_out(self) -> None:
         now = time.time()
         for subject, circuit in self.worker.standing.health.circuits.items():
-            metrics.show_taken_out(subject[0], spelled(subject), circuit.state(now))
+            if circuit.since:
+                metrics.show_taken_out(subject[0], spelled(subject), circuit.state(now))
 
     async def _preflight(self, headers: dict[bytes, bytes], reply: Reply) -> None:
         """A browser asks before it sends a credential: any tenant's origin may go on to ask."""

@@ -80,8 +80,15 @@ def line(upstream: Upstream, known: Mapping[Subject, Circuit]) -> dict[str, Any]
         "reason": REASONS.get(circuit.reason, circuit.reason) if state != "closed" else "",
         "since": _moment(circuit.since),
         "left": _left(circuit.until - now) if state == "open" else "",
-        "asked_at": _moment(circuit.asked_at),
+        "asked_at": _moment(_asked_at(upstream.subject, circuit, known)),
     }
+
+
+def _asked_at(subject: Subject, circuit: Circuit, known: Mapping[Subject, Circuit]) -> float:
+    """When a probe was last answered or failed; of a provider also its list of models."""
+    if subject[0] != "provider":
+        return circuit.asked_at
+    return max(circuit.asked_at, known.get(("list", *subject[1:]), WELL).asked_at)
 
 
 def _moment(at: float) -> datetime.datetime | None:

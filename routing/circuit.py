@@ -115,6 +115,11 @@ class Circuit:
         self.on_trial = on_trial
         self._changed(now)
 
+    def asked(self, now: float) -> None:
+        """For what is never open: a provider's list of models, of which only this is told."""
+        self.asked_at = now
+        self._changed(now)
+
     def release(self) -> None:
         """The probe came back without an answer to the question."""
         self.probing = False

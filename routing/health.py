@@ -20,6 +20,7 @@ from routing.subjects import (
     Subject,
     of_account,
     of_credential,
+    of_list,
     of_model,
     of_provider,
     subject_of,
@@ -162,6 +163,7 @@ class Health:
     ) -> None:
         """The provider answered what was asked beside all requests, and so closes, on trial; where
         the credential `was_taken`, that does as well, and so do the provider's models."""
+        self.circuits.of(of_list(provider), now).asked(now)
         subjects = [of_provider(provider)]
         if was_taken:
             subjects += map(of_model, models)
@@ -182,6 +184,7 @@ class Health:
 
     def list_failed(self, provider: ProviderSnapshot, kind: str, now: float) -> None:
         """The provider did not answer: a failure of it, which prolongs its cool-down."""
+        self.circuits.of(of_list(provider), now).asked(now)
         subject = of_provider(provider)
         circuit = self.circuits.of(subject, now)
         state = circuit.state(now)
@@ -190,7 +193,6 @@ class Health:
                 circuit.on_trial = False  # lists agree with themselves
         elif circuit.needs_probe:
             circuit.open(now, provider.breaker.cooldown, kind)
-        circuit.asked_at = now
         if state != "open":
             self._note_opened(subject, provider, now)
 

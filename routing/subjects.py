@@ -7,7 +7,8 @@ from routing.snapshots import CredentialSnapshot, ModelSnapshot, ProviderSnapsho
 
 Subject = tuple[str, ...]
 """`("model", tenant, name)`, `("provider", tenant, name)`, `("credential", tenant, provider, name)`
-or `("account", tenant, provider, account)`; the tenant is empty for the gateway's."""
+or `("account", tenant, provider, account)`; the tenant is empty for the gateway's. Also
+`("list", tenant, name)`, a provider's list of models: when it was asked for, and nothing else."""
 
 BREAKS: Mapping[str, str] = {
     "connection": "provider",
@@ -37,6 +38,10 @@ def of_model(model: ModelSnapshot) -> Subject:
 
 def of_provider(provider: ProviderSnapshot) -> Subject:
     return ("provider", provider.tenant, provider.name)
+
+
+def of_list(provider: ProviderSnapshot) -> Subject:
+    return ("list", provider.tenant, provider.name)
 
 
 def of_credential(provider: ProviderSnapshot, credential: CredentialSnapshot | None) -> Subject:

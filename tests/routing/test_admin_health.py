@@ -108,6 +108,15 @@ class TestPage:
         line = lines(admin_client)["model//big"]
         assert (line["state"], line["is_tried"]) == ("closed", True)
 
+    def test_a_provider_says_when_its_list_was_asked_for(
+        self, admin_client: Client, worker: Alone, provider: Provider
+    ) -> None:
+        now = time.time()
+        worker.circuits.of(("list", "", "openai"), now).asked(now)
+        line = lines(admin_client)["provider//openai"]
+        assert abs(line["asked_at"].timestamp() - now) < 1
+        assert (line["state"], line["since"]) == ("closed", None)
+
     def test_what_is_out_comes_first(
         self, admin_client: Client, worker: Alone, provider: Provider
     ) -> None:
