@@ -257,6 +257,11 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
         lines = [line for line in self.log().splitlines() if line.startswith("{")]
         return [line for line in map(json.loads, lines) if line.get("event") == event]
 
+    def taken_out(self, name: str) -> list[Row]:
+        """What is left alone, of all that has this in its name."""
+        state = httpx.get(f"{self.url}/readyz?verbose", trust_env=False).json()
+        return [one for one in state["taken_out"] if name in one["subject"]]
+
     # ---- configuration and keys
 
     def apply(self, configuration: Mapping[str, Any]) -> str:

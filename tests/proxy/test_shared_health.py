@@ -11,7 +11,7 @@ import httpx
 import pytest
 import redis
 
-from tests.fake_upstream import FakeUpstream, Script, Wire, completion, failing, whole
+from tests.fake_upstream import LISTED, FakeUpstream, Script, by_method, completion, failing, whole
 from tests.gateway_process import GatewayProcess, IssuedKey, eventually
 from tests.private_services import ServiceUnavailable, _private_redis
 from tests.proxy.configuration import books, provider
@@ -90,13 +90,8 @@ def _status(caller: httpx.Client, alias: str) -> int:
     return caller.post(f"/chat/{alias}", json=ask()).status_code
 
 
-def _taken_out(gateway: GatewayProcess, name: str) -> list[dict[str, Any]]:
-    state = httpx.get(f"{gateway.url}/readyz?verbose", trust_env=False).json()
-    return [one for one in state["taken_out"] if name in one["subject"]]
-
-
 def _wait_until_out(gateway: GatewayProcess, name: str, within: float = HEARD_WITHIN) -> None:
-    eventually(lambda: _taken_out(gateway, name) or None, within=within, what=f"news of {name}")
+    eventually(lambda: gateway.taken_out(name) or None, within=within, what=f"news of {name}")
 
 
 def _used(upstream: FakeUpstream, place: str) -> list[str]:
@@ -114,7 +109,7 @@ def test_a_model_that_fails_in_one_worker_is_not_asked_by_the_other(
     time.sleep(HEARD_WITHIN)
     assert [_status(callers[1], "failing") for _ in range(3)] == [503] * 3
     assert len(upstream.at_path("failing")) == 2
-    ours, theirs = (_taken_out(one, "failing") for one in pair)
+    ours, theirs = (one.taken_out("failing") for one in pair)
     for one in (*ours, *theirs):
         assert 50 < one.pop("seconds_left") <= 60
     assert ours == theirs
@@ -157,7 +152,7 @@ def test_what_is_out_is_known_to_who_starts_later_and_no_secret_is_told(
         what="what a flushed Redis is told again",
     )
     with pair[0].another() as late:
-        assert _taken_out(late, "flushed")
+        assert late.taken_out("flushed")
     told = b" ".join(
         part for pair_ in client.hgetall("gateway:{gw}:health").items() for part in pair_
     )
@@ -292,7 +287,7 @@ def test_while_redis_is_frozen_each_worker_goes_on_with_what_it_knows(
         assert [_status(callers[0], "frozen") for _ in range(3)] == [502, 502, 503]
         assert time.monotonic() - began < 2
         assert [_status(callers[1], "frozen") for _ in range(3)] == [502, 502, 503]
-        assert _taken_out(pair[1], "limited")
+        assert pair[1].taken_out("limited")
         eventually(lambda: _problem(pair[1]) or None, within=5, what="word that Redis is away")
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -324,14 +319,6 @@ def test_a_probe_goes_without_redis_too(
 # ---- lists, asked beside requests
 
 
-def _by_method(get: Script, post: Script) -> Script:
-    def script(wire: Wire) -> None:
-        (get if wire.request.method == "GET" else post)(wire)
-
-    return script
-
-
-LISTED = whole({"object": "list", "data": []})
 ASKED = ("down", "ailing", "refused", "watched")
 
 
@@ -366,7 +353,7 @@ def asking_callers(
     asking: tuple[GatewayProcess, GatewayProcess], upstream: FakeUpstream
 ) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     for name in ASKED:
-        upstream.at(name).always_answers(_by_method(LISTED, whole(completion())))
+        upstream.at(name).always_answers(by_method(get=LISTED, post=whole(completion())))
     key = asking[0].issue_key("acme")
     with calling(asking[0], key) as first, calling(asking[1], key) as second:
         yield first, second
@@ -396,11 +383,11 @@ def test_a_model_comes_back_without_a_callers_request_being_the_probe(
     upstream: FakeUpstream,
 ) -> None:
     place = upstream.at("ailing")
-    place.always_answers(_by_method(failing(500), failing(500)))
+    place.always_answers(by_method(get=failing(500), post=failing(500)))
     assert [_status(asking_callers[0], "ailing") for _ in range(2)] == [502, 502]
     _wait_until_out(asking[1], "model:ailing")
     assert _posts(upstream, "ailing") == 2
-    place.always_answers(_by_method(LISTED, whole(completion())))
+    place.always_answers(by_method(get=LISTED, post=whole(completion())))
     _wait_until_back(asking, "ailing")
     assert _posts(upstream, "ailing") == 2
     assert [_status(caller, "ailing") for caller in asking_callers] == [200, 200]
@@ -409,7 +396,7 @@ def test_a_model_comes_back_without_a_callers_request_being_the_probe(
 def _wait_until_back(pair: tuple[GatewayProcess, GatewayProcess], name: str) -> None:
     for gateway in pair:
         eventually(
-            lambda gateway=gateway: not _taken_out(gateway, name) or None,
+            lambda gateway=gateway: not gateway.taken_out(name) or None,
             within=6,
             what=f"the return of {name}",
         )
@@ -421,12 +408,12 @@ def test_a_refused_secret_comes_back_once_the_provider_takes_it(
     upstream: FakeUpstream,
 ) -> None:
     place = upstream.at("refused")
-    place.always_answers(_by_method(failing(401), failing(401)))
+    place.always_answers(by_method(get=failing(401), post=failing(401)))
     assert _status(asking_callers[0], "refused") == 502
     _wait_until_out(asking[1], "credential:refused")
     time.sleep(2.5)
-    assert _taken_out(asking[1], "credential:refused")
-    place.always_answers(_by_method(LISTED, whole(completion())))
+    assert asking[1].taken_out("credential:refused")
+    place.always_answers(by_method(get=LISTED, post=whole(completion())))
     _wait_until_back(asking, "refused")
 
 
@@ -452,7 +439,7 @@ def test_a_provider_is_found_dead_before_a_caller_finds_it_and_told_once(
         within=5,
     )
     assert [(row["tenant"], row["data"]["reason"]) for row in told] == [("", "connection")]
-    upstream.at("down").always_answers(_by_method(LISTED, whole(completion())))
+    upstream.at("down").always_answers(by_method(get=LISTED, post=whole(completion())))
     _wait_until_back(asking, "provider:down")
     assert _status(asking_callers[0], "down") == 200
     metrics = [httpx.get(f"{one.url}/metrics", trust_env=False).text for one in asking]
@@ -466,9 +453,14 @@ def test_the_turn_of_a_dead_worker_passes_to_another(
     asking_callers: tuple[httpx.Client, httpx.Client],
     upstream: FakeUpstream,
 ) -> None:
-    with asking[0].another() as third:
-        third.kill()
+    def is_asked() -> None:
+        before = len(upstream.at_path("watched"))
+        eventually(lambda: len(upstream.at_path("watched")) > before or None, within=8)
+
     asking[1].kill()
-    time.sleep(3.5)  # twice the interval, its time-out, and a moment
-    before = len(upstream.at_path("watched"))
-    eventually(lambda: len(upstream.at_path("watched")) > before or None, within=4)
+    time.sleep(4.5)  # twice the interval, and the time-out of a probe
+    is_asked()  # by the first, whoever had the turn before
+    asking[1].start()
+    asking[0].kill()
+    time.sleep(0.5)  # what was under way
+    is_asked()
