@@ -7,7 +7,6 @@ docs/decisions/2026-11-25-shared-health.md.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -85,8 +84,12 @@ class Prober:
     async def _look_in_turn(self) -> None:
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            with contextlib.suppress(StoreUnavailable):
+            try:
                 self._look(self._store.snapshot.routing)
+            except StoreUnavailable:
+                continue
+            except Exception:
+                log.exception("nobody asks for lists of models now")
 
     def _look(self, routing: RoutingSnapshot) -> None:
         now = time.monotonic()
@@ -149,7 +152,11 @@ class Prober:
         secret = credential.secret if credential else None
         answer = await self._upstreams.get(
             provider.base_url + (one.probe.path or LISTS[provider.dialect]),
-            headers=[*OUTBOUND[provider.dialect].headers(secret), *fixed.items()],
+            headers=[
+                ("accept-encoding", "identity"),
+                *OUTBOUND[provider.dialect].headers(secret),
+                *fixed.items(),
+            ],
             timeouts=Timeouts(seconds, seconds, seconds, seconds),
             total_at=asyncio.get_running_loop().time() + seconds,
         )
