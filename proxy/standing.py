@@ -126,7 +126,7 @@ class Standing:
 
     async def _may_probe(self, permit: Permit) -> bool:
         try:
-            granted = await self.sharing.claim_probe(permit.probes)
+            granted = await self.sharing.claim_probe([subject for subject, _ in permit.probes])
         except BaseException:
             permit.abandoned()
             raise

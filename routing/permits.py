@@ -19,15 +19,11 @@ class Permit:
     _health: "Health"
     _model: ModelSnapshot
     _credential: CredentialSnapshot | None
-    _probes: tuple[tuple[Subject, Circuit], ...] = ()
+    probes: tuple[tuple[Subject, Circuit], ...] = ()
+    """What this call is the probe of: no other worker's may be it at the same time."""
     _doubtful: tuple[Circuit, ...] = ()
     """Others that an answer closes: what is on trial, and a secret that was refused."""
     _ended: bool = False
-
-    @property
-    def probes(self) -> tuple[Subject, ...]:
-        """What this call is the probe of: no other worker's may be it at the same time."""
-        return tuple(subject for subject, _ in self._probes)
 
     def succeeded(self, now: float) -> None:
         """The upstream answers, if only that the request is at fault."""
@@ -54,13 +50,13 @@ class Permit:
 
     def forestalled(self, now: float) -> None:
         """Another worker was quicker to probe: nobody here tries for a moment."""
-        for _, circuit in self._probes:
+        for _, circuit in self.probes:
             circuit.held_until = now + HOLD_SECONDS
         self.abandoned()
 
     def _end_probes(self) -> tuple[Circuit, ...]:
-        probes = tuple(circuit for _, circuit in self._probes)
-        self._probes = self._doubtful = ()
+        probes = tuple(circuit for _, circuit in self.probes)
+        self.probes = self._doubtful = ()
         for circuit in probes:
             circuit.release()
         return probes

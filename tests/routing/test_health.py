@@ -249,7 +249,7 @@ def test_whoever_was_forestalled_tries_again_a_moment_later() -> None:
     _fail(health, "timeout")
     _fail(health, "timeout")
     probe = _begin(health, BIG, MAIN, 15.0)
-    assert probe.probes == (("model", "", "big"),)
+    assert [subject for subject, _ in probe.probes] == [("model", "", "big")]
     probe.forestalled(15.0)
     assert health.begin(BIG, MAIN, 15.0) is None
     assert health.wait(BIG, 15.0) == HOLD_SECONDS
