@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from billing.admin_adjust import adjust_budget
 from billing.admin_state import limits_and_budgets
+from routing.admin_health import ask_again, health
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -18,6 +19,12 @@ urlpatterns = [
         "admin/limits-and-budgets/adjust/",
         admin.site.admin_view(adjust_budget),
         name="adjust-budget",
+    ),
+    path("admin/health/", admin.site.admin_view(health), name="health-of-upstreams"),
+    path(
+        "admin/health/ask-again/",
+        admin.site.admin_view(ask_again),
+        name="ask-upstream-again",
     ),
     path("admin/", admin.site.urls),
 ]

@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 
 import billing.counters
+import routing.sharing
 from billing.counters import new_counters
 from proxy import metrics, mirror, pipeline, reads
 from proxy.admit import Admission
@@ -26,11 +27,15 @@ from proxy.errors import (
 from proxy.exchange import Exchange, new_record_id
 from proxy.identify import Identifier
 from proxy.paths import Endpoint, find_endpoint, find_reading
+from proxy.probing import Prober
 from proxy.reply import EXPOSED_HEADERS, Reply, Send, cors_headers
 from proxy.request_head import request_id
+from proxy.standing import Standing
 from proxy.store import Store
 from proxy.upstream import Upstreams
 from proxy.worker import Worker
+from routing.sharing import new_sharing
+from routing.taken_out import spelled, taken_out
 
 log = structlog.get_logger("gateway.app")
 
@@ -46,10 +51,17 @@ class Proxy:
     def __init__(self) -> None:
         self._started = False
         self._starting = asyncio.Lock()
-        counters = billing.counters.running = new_counters(settings.ENVIRONMENT.redis_url)
+        redis_url = settings.ENVIRONMENT.redis_url
+        counters = billing.counters.running = new_counters(redis_url)
+        sharing = routing.sharing.running = new_sharing(redis_url)
         fails_open = settings.ENVIRONMENT.on_store_failure == "open"
         self.worker = Worker(
-            store=Store(spool=settings.SPOOL_DIR, counters=counters, insists=not fails_open),
+            store=Store(
+                spool=settings.SPOOL_DIR,
+                counters=counters,
+                sharing=sharing,
+                insists=not fails_open,
+            ),
             upstreams=Upstreams(),
             identifier=Identifier(
                 Authenticator(
@@ -57,7 +69,9 @@ class Proxy:
                 )
             ),
             admission=Admission(counters, fails_open=fails_open),
+            standing=Standing(sharing),
         )
+        self._prober = Prober(self.worker.store, self.worker.standing, self.worker.upstreams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._started:
@@ -133,13 +147,22 @@ class Proxy:
             await _bare_error(reply, Unauthenticated("no metrics token"), headers)
         elif path == "/metrics":
             metrics.WAITING.set(store.waiting)
+            self._show_taken_out()
             head = [(b"content-type", metrics.CONTENT_TYPE)]
             await reply.whole(200, head, metrics.exposition())
         else:
             body = {"status": "ok" if store.is_ready else "unready", **store.state()}
-            body["taken_out"] = self.worker.standing.health.state(time.time())
+            sharing = self.worker.standing.sharing
+            body["health"] = {"shared": sharing.is_shared, "problem": sharing.problem}
+            body["taken_out"] = taken_out(sharing.circuits, time.time())
             head = [(b"content-type", b"application/json")]
             await reply.whole(200 if store.is_ready else 503, head, orjson.dumps(body))
+
+    def _show_taken_out(self) -> None:
+        now = time.time()
+        for subject, circuit in self.worker.standing.health.circuits.items():
+            if circuit.since:
+                metrics.show_taken_out(subject[0], spelled(subject), circuit.state(now))
 
     async def _preflight(self, headers: dict[bytes, bytes], reply: Reply) -> None:
         """A browser asks before it sends a credential: any tenant's origin may go on to ask."""
@@ -172,9 +195,11 @@ class Proxy:
             log.exception("the gateway cannot start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        self._prober.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await mirror.stop(self.worker)
+        await self._prober.stop()
         await self.worker.store.stop()
         self.worker.upstreams.close()
         await send({"type": "lifespan.shutdown.complete"})

@@ -77,7 +77,7 @@ async def _set_out(
     if step.moves and not await moves.move(worker.admission, exchange, step.target, worker.store):
         exchange.choice.pass_over(model, "no_room")  # our own limit of that target is used up
         return None
-    call = worker.standing.begin(step.target)
+    call = await worker.standing.begin(step.target)
     if call is None:
         exchange.choice.pass_over(model, "ill")
     elif step.moves or failure is not None:

@@ -73,6 +73,19 @@ COPIES = Counter(
     ["alias", "outcome"],
     registry=_REGISTRY,
 )
+PROBES = Counter(
+    "gateway_probes",
+    "Lists of models that were asked for beside requests, by what became of them.",
+    ["provider", "outcome"],
+    registry=_REGISTRY,
+)
+TAKEN_OUT = Gauge(
+    "gateway_taken_out",
+    "1 for each model, provider, credential and account that is open or half-open now.",
+    ["kind", "subject", "state"],
+    multiprocess_mode="livemostrecent",
+    registry=_REGISTRY,
+)
 WAITING = Gauge(
     "gateway_records_waiting",
     "Settled records that are not in the database yet.",
@@ -139,6 +152,17 @@ def count_copy(alias: str, outcome: str) -> None:
     """One request that was drawn for an alias's mirror: `answered`, `failed`, `cancelled`, or why
     it was not sent."""
     COPIES.labels(alias, outcome).inc()
+
+
+def count_probe(provider: str, outcome: str) -> None:
+    """`answered`, `refused`, or the kind of failure."""
+    PROBES.labels(provider, outcome).inc()
+
+
+def show_taken_out(kind: str, subject: str, state: str) -> None:
+    """How something stands that has failed lately."""
+    for one in ("open", "half_open"):
+        TAKEN_OUT.labels(kind, subject, one).set(one == state)
 
 
 def may_read(wanted: str | None, given: bytes | None) -> bool:

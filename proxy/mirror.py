@@ -116,7 +116,7 @@ async def _send(copy: Exchange, worker: Worker) -> str:
     hold = Hold(entry.hold_id, [claim.ask for claim in claims])
     if not await _take(hold, claims, entry, worker):
         return "no_room"
-    call = worker.standing.begin(_target(copy))
+    call = await worker.standing.begin(_target(copy))
     if call is None:
         await worker.admission.counters.release(hold)
         return "unwell"

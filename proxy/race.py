@@ -75,7 +75,7 @@ class Race:
         first = self._start(step, call, slow, first_claims)
         try:
             await asyncio.wait({first.task}, timeout=alias.hedge)
-            if not first.task.done() and not first.is_heard:
+            if self._first_is_silent:
                 await self._hedge(way)
             return await self._finish()
         finally:
@@ -108,18 +108,26 @@ class Race:
         if step is None:
             return
         exchange.may_hedge = False
+        assert exchange.choice is not None
         claims = await moves.join(worker.admission, exchange, step.target, worker.store)
-        if claims is None and exchange.choice is not None:
+        if claims is None:
             exchange.choice.pass_over(step.target.model, "no_room")
-        if claims is None or self._runners[0].task.done() or self._runners[0].is_heard:
-            await moves.leave(worker.admission, exchange, claims or [], 0)
-            way.give_back(step)
             return
-        call = worker.standing.begin(step.target)
+        call = await worker.standing.begin(step.target)
+        if call is not None and self._first_is_silent:
+            self._note_start(self._start(step, call, None, claims))
+            return
+        await moves.leave(worker.admission, exchange, claims, 0)
         if call is None:
-            await moves.leave(worker.admission, exchange, claims, 0)
-            return
-        self._note_start(self._start(step, call, None, claims))
+            exchange.choice.pass_over(step.target.model, "ill")
+        else:  # the first has woken up meanwhile
+            call.end(exchange, worker.store)
+            way.give_back(step)
+
+    @property
+    def _first_is_silent(self) -> bool:
+        first = self._runners[0]
+        return not first.task.done() and not first.is_heard
 
     def _note_start(self, runner: _Runner) -> None:
         """From here on two targets may bill the request, and its journal says so."""

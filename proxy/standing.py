@@ -15,12 +15,16 @@ from proxy.exchange import Exchange
 from proxy.store import Store
 from proxy.upstream import TOTAL_TIMEOUT, Answer
 from routing.choose import State, Target
-from routing.health import Health, Opened, Permit
+from routing.health import Health, Opened
 from routing.load import InFlight, Load
+from routing.permits import Permit
 from routing.rate_headers import exhausted_for
 from routing.retries import RetryBudgets
+from routing.sharing import Sharing
+from routing.sharing.alone import Alone
 from routing.snapshots import ModelSnapshot
 from routing.strategies import Means
+from routing.taken_out import spelled
 from tenants import events
 
 log = structlog.get_logger("gateway.standing")
@@ -39,20 +43,19 @@ def _is_callers(error: UpstreamError, exchange: Exchange) -> bool:
     return deadline is not None and deadline <= asyncio.get_running_loop().time()
 
 
-def _alert(opened: Opened, exchange: Exchange, store: Store) -> None:
+def _alert(opened: Opened, met_by: str | None, store: Store) -> None:
     """Tells whose provider it is; of a provider or model of the gateway's also the tenant whose
     request met it. Credentials are the owner's to know."""
-    assert exchange.caller is not None
     kind, owner, *name = opened.subject
     now = datetime.datetime.now(datetime.UTC)
-    told = {owner} if kind == "credential" else {owner, exchange.caller.tenant.name}
+    told = {owner} if kind == "credential" or met_by is None else {owner, met_by}
     for tenant in told:
         what = f" of the {kind} {name[-1]}" if tenant == owner and kind != "provider" else ""
         event = events.provider_down(
             tenant=tenant,
             provider=opened.provider,
             reason=f"{opened.reason}{what}",
-            since=now,
+            since=datetime.datetime.fromtimestamp(opened.since, datetime.UTC),
             now=now,
         )
         store.raise_alert(event)
@@ -89,31 +92,47 @@ class Call:
         self._permit.abandoned()
         if exchange.answer is not None:
             self._standing.note_headers(self._target, exchange.answer)
-        self._standing.tell(exchange, store)
+        assert exchange.caller is not None
+        self._standing.tell(store, met_by=exchange.caller.tenant.name)
 
 
 @dataclass(slots=True)
 class Standing:
-    """One per worker."""
+    """One per worker; what it knows of health it shares with the others."""
 
+    sharing: Sharing = field(default_factory=Alone)
     load: Load = field(default_factory=Load)
-    health: Health = field(default_factory=Health)
+    health: Health = field(init=False)
     budgets: RetryBudgets = field(default_factory=RetryBudgets)
+
+    def __post_init__(self) -> None:
+        self.health = Health(self.sharing.circuits)
 
     def now(self, *, price: Price, worst: Price) -> State:
         """For one choice."""
         means = Means(load=self.load, now=time.perf_counter(), price=price)
         return State(health=self.health, now=time.time(), means=means, worst=worst)
 
-    def begin(self, target: Target) -> Call | None:
-        """None where the target has been taken out meanwhile, or somebody else probes it."""
+    async def begin(self, target: Target) -> Call | None:
+        """None where the target has been taken out meanwhile, or somebody else probes it. Waits for
+        nothing, unless this call would be a probe that another worker's may be."""
         model, credential = target.model, target.credential
         permit = self.health.begin(
             model, credential, time.time(), is_last_resort=target.is_last_resort
         )
-        if permit is None:
+        if permit is None or (permit.probes and not await self._may_probe(permit)):
             return None
         return Call(self, target, self.load.begin(model.identity, time.perf_counter()), permit)
+
+    async def _may_probe(self, permit: Permit) -> bool:
+        try:
+            granted = await self.sharing.claim_probe([subject for subject, _ in permit.probes])
+        except BaseException:
+            permit.abandoned()
+            raise
+        if not granted:
+            permit.forestalled(time.time())
+        return granted
 
     def note_headers(self, target: Target, answer: Answer) -> None:
         """What the provider says is left of its limits."""
@@ -122,12 +141,12 @@ class Standing:
         if spent:
             self.health.note_spent(target.model.provider, target.credential, spent, now)
 
-    def tell(self, exchange: Exchange, store: Store) -> None:
-        """Logs, counts and alerts of what was taken out by what this request met."""
+    def tell(self, store: Store, *, met_by: str | None = None) -> None:
+        """Logs, counts and alerts of what this worker has taken out; `met_by` is the tenant whose
+        request met it, if one did."""
         now = time.time()
         for opened in self.health.take_opened():
-            kind, *name = opened.subject
-            subject = "/".join(filter(None, name))
+            kind, subject = opened.subject[0], spelled(opened.subject)
             metrics.count_opened(kind, subject, opened.reason)
             log.warning(
                 f"a {kind} is taken out",
@@ -136,4 +155,4 @@ class Standing:
                 seconds=round(opened.until - now, 3),
             )
             if opened.is_down:
-                _alert(opened, exchange, store)
+                _alert(opened, met_by, store)

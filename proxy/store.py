@@ -43,6 +43,7 @@ from billing.usage import Summary, summarise
 from proxy.errors import StoreUnavailable
 from proxy.recovery import Recovery
 from routing.models import GatewaySettings
+from routing.sharing import Sharing
 from routing.snapshots import RoutingSnapshot, read_routing
 from tenants import revisions
 from tenants.alert_thread import AlertThread
@@ -141,10 +142,12 @@ def _close_connection() -> None:
 class Store:
     """One per worker. `start` and `stop` belong to the ASGI lifespan."""
 
-    def __init__(self, *, spool: Path, counters: Counters, insists: bool = True) -> None:
+    def __init__(
+        self, *, spool: Path, counters: Counters, sharing: Sharing, insists: bool = True
+    ) -> None:
         """`insists` on counters that cannot be lost by a setting of their store."""
         self._spool, self._insists = spool, insists
-        self.counters = counters
+        self.counters, self.sharing = counters, sharing
         self._snapshot: Snapshot | None = None
         self._threads = {
             name: ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
@@ -194,6 +197,7 @@ class Store:
         """Opens the journal, writes what dead workers left, reads the first snapshot."""
         self._journal = journal.Journal(self._spool)
         await self.counters.start(insist=self._insists)
+        await self.sharing.start()
         await self._look()
         await self._recover()
         self._tasks = [
@@ -208,6 +212,7 @@ class Store:
         # A batch on its way into the database is waited for, or its journal would stay behind.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._flush()
+        await self.sharing.stop()
         await self.counters.stop()
         await asyncio.to_thread(self._alerts.stop)
         if self._journal is not None:

@@ -46,7 +46,7 @@ class Place:
     head: bytes
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str, method: str = "POST") -> Place:
     """Raises UpstreamError for a URL that leads nowhere."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -54,7 +54,7 @@ def place_of(url: str) -> Place:
     tls = parts.scheme == "https"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     authority = parts.netloc.rpartition("@")[2]
-    head = f"POST {target} HTTP/1.1\r\nhost: {authority}\r\n"
+    head = f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\n"
     return Place(parts.hostname, parts.port or (443 if tls else 80), tls, head.encode("ascii"))
 
 
@@ -205,6 +205,17 @@ class Upstreams:
                 was_kept and error.kind == "connection" and time.monotonic() - asked < STALE_SECONDS
             )
             raise
+
+    async def get(
+        self, url: str, *, headers: Iterable[Header], timeouts: Timeouts, total_at: float
+    ) -> Answer:
+        """As `post`, but without a body, on a connection of its own: that one can be made is part
+        of what is asked."""
+        place = place_of(url, "GET")
+        connection = await self._connect(place, timeouts.connect, total_at)
+        return await self._exchange(
+            connection, place, _request(place, headers, b""), timeouts, total_at
+        )
 
     async def _exchange(
         self,

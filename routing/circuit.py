@@ -4,6 +4,7 @@ since the epoch, so that workers can compare theirs.
     closed --- so many failures within the window ---> open --- cool-down over ---> half-open
     closed --- the provider named a time -----------> open --- that time comes ---> closed
     half-open --- the probe succeeds ---> closed;  the probe fails ---> open
+    open --- the list of models is answered ---> closed, on trial --- one failure ---> open
 
 A cool-down that the provider itself named ends by itself: it has said when it will answer again.
 """
@@ -15,24 +16,39 @@ from routing.terms import Breaker
 
 PROBE_SECONDS = 1.0
 """When to come back to what is being probed."""
+HOLD_SECONDS = 0.25
+"""How long a worker takes it that another one, who was quicker, still probes."""
 LONGEST_COOLDOWN = 600.0
 """However long a provider asks us to stay away."""
 MOST_FAILURES = 1_000
+A_TICK = 0.001
+"""Seconds by which a change is later than the one before, where a clock says that it was not."""
 
 
 @dataclass(slots=True)
 class Circuit:
-    """`until` is 0 while closed. `spent_until` says until when nothing may be left of a limit: a
-    reason to prefer others, not to refuse. `secret` is the fingerprint of a secret that was
-    refused; `changed_at` orders what several workers have seen."""
+    """`until` is 0 while closed. `since` is when it was opened or closed, `asked_at` when a probe
+    was last answered or failed, each 0 for never. `spent_until` says until when nothing may be left
+    of a limit: a reason to prefer others, not to refuse. `secret` is the fingerprint of a secret
+    that was refused. `changed_at` orders what several workers have seen; `is_news` until they have
+    been told.
+
+    `on_trial` while closed: only a list of models spoke for it. While open: it failed on trial, so
+    that list is not believed again before a request was answered.
+    """
 
     until: float = 0.0
     reason: str = ""
     needs_probe: bool = False
+    on_trial: bool = False
+    since: float = 0.0
+    asked_at: float = 0.0
     changed_at: float = 0.0
     secret: str = ""
     spent_until: float = 0.0
     probing: bool = False
+    held_until: float = 0.0
+    is_news: bool = False
     failures: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
 
     def state(self, now: float) -> str:
@@ -47,8 +63,18 @@ class Circuit:
             case "open":
                 return self.until - now
             case "half_open":
-                return PROBE_SECONDS if self.probing else 0.0
+                return PROBE_SECONDS if self.probing else max(self.held_until - now, 0.0)
         return 0.0
+
+    @property
+    def is_tried(self) -> bool:
+        """Closed, but the next failure opens it."""
+        return self.on_trial and not self.until
+
+    @property
+    def heeds_lists(self) -> bool:
+        """Whether a list of models that is answered may close it."""
+        return bool(self.until) and self.needs_probe and not self.on_trial
 
     def begin(self, now: float) -> bool:
         """Takes the probe where one is due, and says so. Only after `wait` has given 0."""
@@ -65,7 +91,7 @@ class Circuit:
         self.failures.append(now)
         while self.failures and self.failures[0] <= now - breaker.window:
             self.failures.popleft()
-        if len(self.failures) < min(breaker.failures, MOST_FAILURES):
+        if not self.is_tried and len(self.failures) < min(breaker.failures, MOST_FAILURES):
             return False
         self.open(now, breaker.cooldown, reason)
         return True
@@ -73,17 +99,56 @@ class Circuit:
     def open(self, now: float, seconds: float, reason: str, *, needs_probe: bool = True) -> None:
         """Opens, or stays open until the later of the two times."""
         until = now + min(max(seconds, 0.0), LONGEST_COOLDOWN)
-        if self.state(now) == "open" and self.until >= until:
-            return
-        self.until, self.reason, self.changed_at = until, reason, now
-        self.needs_probe = needs_probe
-        self.failures.clear()
+        match self.state(now):
+            case "open" if self.until >= until:
+                return
+            case "closed":
+                self.since, self.on_trial = now, self.is_tried
+            case "half_open":
+                self.asked_at = now
+        self.until, self.reason, self.needs_probe = until, reason, needs_probe
+        self._changed(now)
 
-    def close(self, now: float) -> None:
-        self.until, self.reason, self.secret, self.changed_at = 0.0, "", "", now
+    def close(self, now: float, *, on_trial: bool = False) -> None:
+        self.until, self.reason, self.secret, self.since = 0.0, "", "", now
         self.needs_probe = self.probing = False
-        self.failures.clear()
+        self.on_trial = on_trial
+        self._changed(now)
+
+    def asked(self, now: float) -> None:
+        """For what is never open: a provider's list of models, of which only this is told."""
+        self.asked_at = now
+        self._changed(now)
 
     def release(self) -> None:
         """The probe came back without an answer to the question."""
         self.probing = False
+
+    def _changed(self, now: float) -> None:
+        self.changed_at = max(now, self.changed_at + A_TICK)
+        self.is_news = True
+        self.failures.clear()
+
+    # ---- between workers
+
+    def record(self) -> str:
+        """For other workers: of two records of one circuit the greater text is the later one.
+        `<changed at> <until> <since> <asked at> <flags> <fingerprint> <reason>`, the times as 16
+        digits of microseconds."""
+        times = (self.changed_at, self.until, self.since, self.asked_at)
+        digits = " ".join(f"{round(time * 1_000_000):016d}" for time in times)
+        flags = ("p" if self.needs_probe else "-") + ("t" if self.on_trial else "-")
+        return f"{digits} {flags} {self.secret or '-'} {self.reason or '-'}"
+
+    def hear(self, record: str) -> None:
+        """Takes over what another worker knows, where that is later. Raises ValueError for what is
+        no record."""
+        *digits, flags, secret, reason = record.split(" ")
+        changed_at, until, since, asked_at = (int(number) / 1_000_000 for number in digits)
+        if record <= self.record():
+            return
+        self.changed_at, self.until, self.since = changed_at, until, since
+        self.asked_at, self.held_until, self.is_news = asked_at, 0.0, False
+        self.needs_probe, self.on_trial = flags[:1] == "p", flags[1:] == "t"
+        self.secret, self.reason = secret.strip("-"), reason.strip("-")
+        self.failures.clear()

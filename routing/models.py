@@ -71,6 +71,11 @@ class Provider(models.Model):
     timeouts = models.JSONField(default=dict, blank=True)
     retries = models.JSONField(default=dict, blank=True)
     breaker = models.JSONField(default=dict, blank=True)
+    probe = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Null: nobody asks beside requests. {}: as often as usual, the usual list.",
+    )
     limits = models.JSONField(default=dict, blank=True)
     queue = models.JSONField(default=dict, blank=True)
     options = models.JSONField(default=dict, blank=True, help_text="What only its dialect knows.")

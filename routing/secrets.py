@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
@@ -14,13 +15,28 @@ class SecretUnreadable(Exception):
     """None of the encryption keys in force opens a stored secret."""
 
 
+def _derived(purpose: bytes) -> bytes:
+    derive = HKDF(hashes.SHA256(), length=32, salt=None, info=purpose)
+    return derive.derive(settings.SECRET_KEY.encode())
+
+
 @functools.cache
 def _keys() -> MultiFernet:
     given = [key.get_secret_value() for key in settings.ENVIRONMENT.encryption_keys]
     if not given:
-        derive = HKDF(hashes.SHA256(), length=32, salt=None, info=b"gateway secrets at rest")
-        given = [base64.urlsafe_b64encode(derive.derive(settings.SECRET_KEY.encode())).decode()]
+        given = [base64.urlsafe_b64encode(_derived(b"gateway secrets at rest")).decode()]
     return MultiFernet([Fernet(key) for key in given])
+
+
+@functools.cache
+def _fingerprint_key() -> bytes:
+    return _derived(b"gateway fingerprints of secrets")
+
+
+def fingerprint(secret: str) -> str:
+    """Enough to see that a secret has changed. Without GATEWAY_SECRET_KEY, which all workers of an
+    installation share, nobody can try guesses against it."""
+    return hashlib.blake2b(secret.encode(), key=_fingerprint_key(), digest_size=8).hexdigest()
 
 
 def encrypt(plain: str) -> str:

@@ -15,11 +15,13 @@ from routing.terms import (
     NOTHING_SAID,
     USUAL_BREAKER,
     Breaker,
+    Probe,
     Retries,
     Slow,
     read_amount,
     read_breaker,
     read_hedge,
+    read_probe,
     read_retries,
     read_share,
     read_slow,
@@ -77,6 +79,8 @@ class ProviderSnapshot:
     options: Mapping[str, Any]
     retries: Retries = NOTHING_SAID
     breaker: Breaker = USUAL_BREAKER
+    probe: Probe | None = None
+    """None: nobody asks it beside requests."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     queue: Queue | None = None
 
@@ -204,6 +208,7 @@ def _provider(row: Provider) -> ProviderSnapshot:
         options=MappingProxyType(dict(row.options)),
         retries=read_retries(row.retries),
         breaker=read_breaker(row.breaker),
+        probe=read_probe(row.probe),
         limits=MappingProxyType(dict(row.limits)),
         queue=_queue(row.queue),
     )

@@ -1,14 +1,14 @@
 """What can be well or ill: models, providers, credentials and their accounts; and which of them an
 error says something about."""
 
-import hashlib
 from collections.abc import Mapping
 
 from routing.snapshots import CredentialSnapshot, ModelSnapshot, ProviderSnapshot
 
 Subject = tuple[str, ...]
 """`("model", tenant, name)`, `("provider", tenant, name)`, `("credential", tenant, provider, name)`
-or `("account", tenant, provider, account)`; the tenant is empty for the gateway's."""
+or `("account", tenant, provider, account)`; the tenant is empty for the gateway's. Also
+`("list", tenant, name)`, a provider's list of models: when it was asked for, and nothing else."""
 
 BREAKS: Mapping[str, str] = {
     "connection": "provider",
@@ -22,9 +22,14 @@ BREAKS: Mapping[str, str] = {
 `slow`, because how slow is too slow is for each alias to say."""
 
 
-def fingerprint(secret: str) -> str:
-    """Enough to see that a secret has changed, too little to find it by."""
-    return hashlib.blake2b(secret.encode(), digest_size=4).hexdigest()
+def name_of(subject: Subject) -> str:
+    """Its name among workers. Only the last part may have a `/` in it."""
+    return "/".join(subject)
+
+
+def named(name: str) -> Subject:
+    """The reverse."""
+    return tuple(name.split("/", 3 if name.startswith(("credential/", "account/")) else 2))
 
 
 def of_model(model: ModelSnapshot) -> Subject:
@@ -33,6 +38,10 @@ def of_model(model: ModelSnapshot) -> Subject:
 
 def of_provider(provider: ProviderSnapshot) -> Subject:
     return ("provider", provider.tenant, provider.name)
+
+
+def of_list(provider: ProviderSnapshot) -> Subject:
+    return ("list", provider.tenant, provider.name)
 
 
 def of_credential(provider: ProviderSnapshot, credential: CredentialSnapshot | None) -> Subject:

@@ -40,6 +40,16 @@ USUAL_BREAKER = Breaker()
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """What is asked beside all requests, how often and for how long, in seconds. None as a path:
+    the dialect's list of models."""
+
+    interval: float = 10.0
+    path: str | None = None
+    timeout: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Slow:
     """From when on a target is too slow: seconds to the first byte, tokens per second."""
 
@@ -63,6 +73,14 @@ def read_breaker(raw: Mapping[str, Any]) -> Breaker:
         window=parse_duration(raw["window"]) if raw.get("window") else usual.window,
         cooldown=parse_duration(raw["cooldown"]) if raw.get("cooldown") else usual.cooldown,
     )
+
+
+def read_probe(raw: Mapping[str, Any] | None) -> Probe | None:
+    """None where nobody asks."""
+    if raw is None:
+        return None
+    times = {name: parse_duration(raw[name]) for name in ("interval", "timeout") if raw.get(name)}
+    return Probe(path=raw.get("path"), **times)
 
 
 def read_slow(raw: Mapping[str, Any] | None) -> Slow | None:

@@ -131,10 +131,18 @@ def key_expiring(
 def provider_down(
     *, tenant: str, provider: str, reason: str, since: datetime.datetime, now: datetime.datetime
 ) -> Event:
-    """A provider is not tried any more, for a `reason` such as `timeout`: once an hour while that
-    lasts. `tenant` is whose provider it is, or who is told about the gateway's."""
+    """A provider is not tried any more, for a `reason` such as `timeout`: once for all that began
+    in the same hour, and once more for each hour that it lasts. `tenant` is whose provider it is,
+    or who is told about the gateway's."""
+    lasts = (now - since) // datetime.timedelta(hours=1)
     data = {"provider": provider, "reason": reason, "since": moment(since)}
-    return Event(PROVIDER_DOWN, tenant, f"{provider}:{_hour(now)}", now, data)
+    return Event(
+        PROVIDER_DOWN,
+        tenant,
+        f"{provider}:{_hour(since + datetime.timedelta(hours=lasts))}",
+        now,
+        data,
+    )
 
 
 def usage_absorbed(

@@ -1,12 +1,19 @@
-"""Admin pages, filled in as a browser would."""
+"""Admin pages, filled in as a browser would: of Django's test client, or of a gateway that runs."""
 
 import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
 from django.test import Client
 from django.urls import reverse
 
+from tests.gateway_process import GatewayProcess
+
 Form = dict[str, Any]
+PASSWORD = "known-to-the-test"
 
 
 def page_of(row: Any) -> str:
@@ -81,3 +88,33 @@ def _values(form: Any) -> Form:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+# ---- of a gateway that runs
+
+
+@contextmanager
+def gateway_with_admin(folder: Path, **options: Any) -> Iterator[GatewayProcess]:
+    """A gateway that has a superuser."""
+    with GatewayProcess(folder, DJANGO_SUPERUSER_PASSWORD=PASSWORD, **options) as process:
+        words = ("--noinput", "--username", "root", "--email", "root@acme.example")
+        process.clerk.manage("createsuperuser", *words)
+        yield process
+
+
+@contextmanager
+def logged_in(gateway: GatewayProcess) -> Iterator[httpx.Client]:
+    """A browser in which the superuser has logged in."""
+    with httpx.Client(base_url=gateway.url, trust_env=False, timeout=30) as browser:
+        press(browser, "/admin/login/", username="root", password=PASSWORD)
+        assert "sessionid" in browser.cookies
+        yield browser
+
+
+def press(browser: httpx.Client, url: str, **form: str) -> httpx.Response:
+    """Sends a form with the token of its page, or of the last page where it has none of its own."""
+    browser.get(url)
+    token = browser.cookies["csrftoken"]
+    response = browser.post(url, data={**form, "csrfmiddlewaretoken": token})
+    assert response.status_code in (200, 302), response.text
+    return response

@@ -19,7 +19,12 @@ import pytest
 from django.conf import settings
 from psycopg import sql
 
-from tests.private_services import PostgresServer, RedisServer, ServiceUnavailable
+from tests.private_services import (
+    PostgresServer,
+    RedisCluster,
+    RedisServer,
+    ServiceUnavailable,
+)
 
 CI = os.environ.get("CI") == "true"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -135,6 +140,16 @@ def redis_url() -> Iterator[str]:
         # Workers may share a given server: each takes the next of its numbered databases.
         first = int(urlsplit(server.url).path.strip("/") or 0)
         yield _beside(server.url, str(first + int(WORKER.removeprefix("gw") or 0)))
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url() -> Iterator[str]:
+    """A Redis Cluster that a test may flush."""
+    try:
+        with RedisCluster() as cluster:
+            yield cluster.url
+    except ServiceUnavailable as reason:
+        _do_without(reason)
 
 
 def _do_without(reason: ServiceUnavailable) -> NoReturn:

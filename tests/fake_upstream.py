@@ -407,6 +407,19 @@ def stream(
     return script
 
 
+LISTED = whole({"object": "list", "data": []})
+"""A list of models."""
+
+
+def by_method(*, get: Script, post: Script) -> Script:
+    """One thing for lists, another for what callers ask."""
+
+    def script(wire: Wire) -> None:
+        (get if wire.request.method == "GET" else post)(wire)
+
+    return script
+
+
 def silent(wire: Wire) -> None:
     """Accepts the request and never says anything."""
     wire.wait_for_the_end()

@@ -9,6 +9,7 @@
 With TEST_DATABASE=postgresql the database is a fresh one on the server of conftest.py.
 """
 
+import copy
 import json
 import os
 import secrets
@@ -206,6 +207,18 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
             )
         eventually(self._is_ready, within=SECONDS_TO_START, what="the start of the gateway")
 
+    @contextmanager
+    def another(self) -> Iterator["GatewayProcess"]:
+        """A second server of this installation, on a port of its own."""
+        twin = copy.copy(self)
+        twin.folder = self.folder / f"twin-{secrets.token_hex(4)}"
+        twin.folder.mkdir()
+        try:
+            twin.start()
+            yield twin
+        finally:
+            twin._end()
+
     def _is_ready(self) -> bool | None:
         assert self._server is not None
         code = self._server.poll()
@@ -243,6 +256,11 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
         """What the server logged under one event."""
         lines = [line for line in self.log().splitlines() if line.startswith("{")]
         return [line for line in map(json.loads, lines) if line.get("event") == event]
+
+    def taken_out(self, name: str) -> list[Row]:
+        """What is left alone, of all that has this in its name."""
+        state = httpx.get(f"{self.url}/readyz?verbose", trust_env=False).json()
+        return [one for one in state["taken_out"] if name in one["subject"]]
 
     # ---- configuration and keys
 

@@ -24,6 +24,7 @@ IN_FORCE: dict[str, set[str]] = {
         "delay",
         "retries",
         "breaker",
+        "probe",
         "limits",
         "queue",
     },

@@ -65,7 +65,7 @@ def _by_owner(rows: QuerySet[Any], fragment: Callable[[Any], Plain]) -> Owned:
 
 
 def _provider(row: Provider) -> Plain:
-    settings = ("inject_headers", "timeouts", "retries", "breaker", "limits", "queue")
+    settings = ("inject_headers", "timeouts", "retries", "breaker", "probe", "limits", "queue")
     raw = {**columns(row, "dialect", "base_url", *settings), **row.options}
     entry = normalise(ProviderShape, raw)
     if pool := [_credential(credential) for credential in row.credentials.all()]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gateway_project.units import parse_duration
 from routing.config.fields import (
     Duration,
     HeaderName,
@@ -59,6 +60,26 @@ class Breaker(Shape):
     cooldown: SomeTime | None = None
 
 
+def _path(value: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", value) or "#" in value:
+        raise ValueError("a path starts with '/', and is printable ASCII without spaces or '#'")
+    return value
+
+
+class Probe(Shape):
+    """What is asked beside all requests: a list, with GET. What is left out has its default."""
+
+    interval: SomeTime | None = None
+    path: Annotated[str, Field(max_length=200), AfterValidator(_path)] | None = None
+    timeout: SomeTime | None = None
+
+    @model_validator(mode="after")
+    def _leaves_the_provider_some_rest(self) -> "Probe":
+        if self.interval is not None and parse_duration(self.interval) < 1:
+            raise wrong_at("interval", "must be at least 1s")
+        return self
+
+
 class Queue(Shape):
     max_waiting: Positive | None = None
     max_wait: SomeTime | None = None
@@ -72,6 +93,7 @@ class Provider(Shape):
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     breaker: Breaker = Breaker()
+    probe: Probe | None = None
     limits: Rates = Rates()
     queue: Queue = Queue()
     delay: Duration | None = None
@@ -82,6 +104,8 @@ class Provider(Shape):
             raise wrong_at("base_url", "is required, except by the dialect demo")
         if self.dialect != "demo" and self.delay is not None:
             raise wrong_at("delay", "only the dialect demo has a delay")
+        if self.dialect == "demo" and self.probe is not None:
+            raise wrong_at("probe", "the dialect demo has nobody to ask")
         return self
 
 

@@ -15,7 +15,10 @@ from routing.models import (
     RouteTarget,
 )
 
-_SETTINGS = ("base_url", "inject_headers", "timeouts", "retries", "breaker", "limits", "queue")
+_SETTINGS = (
+    *("base_url", "inject_headers", "timeouts", "retries", "breaker", "probe"),
+    *("limits", "queue"),
+)
 _OF_THE_DIALECT = ("delay",)
 _OF_THE_ALIAS = ("description", "routes", "fallbacks", "fallback_on", "guards")
 

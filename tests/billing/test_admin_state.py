@@ -19,7 +19,7 @@ from billing.counters.asks import Ask
 from billing.counters.memory import MemoryCounters
 from billing.models import BudgetAdjustment
 from tenants.models import Revision
-from tests.admin_pages import page_of
+from tests.admin_pages import gateway_with_admin, logged_in, page_of, press
 from tests.factories import ProjectFactory, TenantFactory, UsageRecordFactory
 from tests.fake_upstream import FakeUpstream
 from tests.gateway_process import GatewayProcess, eventually
@@ -278,9 +278,6 @@ class TestAdjusting:
         assert not BudgetAdjustment.objects.exists()
 
 
-PASSWORD = "known-to-the-test"
-
-
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[FakeUpstream]:
     with FakeUpstream() as server:
@@ -293,30 +290,14 @@ def gateway(
 ) -> Iterator[GatewayProcess]:
     document = terms(upstream, {"acme": {"budgets": [budget(10 * EURO)]}})
     folder = tmp_path_factory.mktemp("states")
-    with GatewayProcess(
-        folder, configuration=document, DJANGO_SUPERUSER_PASSWORD=PASSWORD
-    ) as process:
-        words = ("--noinput", "--username", "root", "--email", "root@acme.example")
-        process.clerk.manage("createsuperuser", *words)
+    with gateway_with_admin(folder, configuration=document) as process:
         yield process
 
 
 @pytest.fixture
 def admin(gateway: GatewayProcess) -> Iterator[httpx.Client]:
-    """A browser in which the superuser has logged in."""
-    with httpx.Client(base_url=gateway.url, trust_env=False, timeout=30) as browser:
-        press(browser, "/admin/login/", username="root", password=PASSWORD)
-        assert "sessionid" in browser.cookies
+    with logged_in(gateway) as browser:
         yield browser
-
-
-def press(browser: httpx.Client, url: str, **form: str) -> httpx.Response:
-    """Sends a form with the token of its page."""
-    browser.get(url)
-    token = browser.cookies["csrftoken"]
-    response = browser.post(url, data={**form, "csrfmiddlewaretoken": token})
-    assert response.status_code in (200, 302), response.text
-    return response
 
 
 def used_on(browser: httpx.Client) -> str:

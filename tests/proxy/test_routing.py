@@ -323,18 +323,13 @@ def test_a_cooled_down_credential_leaves_the_request_to_the_spare_one(
     assert answer.headers["x-gateway-attempts"] == "2"
     assert caller.post("/chat/pooled", json=ask()).status_code == 200
     assert _used(upstream, "pooled") == ["main", "spare", "spare"]
-    [out] = _taken_out(routed, "pooled")
+    [out] = routed.taken_out("pooled")
     assert (out["subject"], out["state"], out["reason"]) == (
         "credential:pooled/main",
         "open",
         "rate_limit",
     )
     assert 50 < out["seconds_left"] <= 60
-
-
-def _taken_out(routed: GatewayProcess, name: str) -> list[dict[str, Any]]:
-    state = httpx.get(f"{routed.url}/readyz?verbose", trust_env=False).json()
-    return [one for one in state["taken_out"] if name in one["subject"]]
 
 
 def test_credentials_of_one_account_cool_down_together(
@@ -344,7 +339,7 @@ def test_credentials_of_one_account_cool_down_together(
     for _ in range(2):
         assert caller.post("/chat/shared", json=ask()).status_code == 200
     assert _used(upstream, "shared") == ["main", "spare-z", "spare-z"]
-    assert [one["subject"] for one in _taken_out(routed, "shared")] == ["account:shared/org-1"]
+    assert [one["subject"] for one in routed.taken_out("shared")] == ["account:shared/org-1"]
 
 
 def test_a_refused_secret_is_taken_out_of_the_pool_and_told(

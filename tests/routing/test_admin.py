@@ -49,6 +49,19 @@ class TestProviders:
         credential = Credential.objects.get()
         assert (credential.name, credential.secret) == ("main", "sk-given")
 
+    def test_a_probe_is_set_and_taken_away(self, admin_client: Client) -> None:
+        provider = ProviderFactory.create()
+        url = page_of(provider)
+        for given, stored in [("{}", {}), ('{"interval": "1m"}', {"interval": "1m"}), ("", None)]:
+            assert problems_on(save(admin_client, url, {"probe": given})) == ""
+            provider.refresh_from_db()
+            assert provider.probe == stored
+
+    def test_a_probe_that_breaks_a_rule_is_refused_by_its_path(self, admin_client: Client) -> None:
+        provider = ProviderFactory.create(name="openai")
+        refused = save(admin_client, page_of(provider), {"probe": '{"path": "models"}'})
+        assert "providers.openai.probe.path" in problems_on(refused)
+
     def test_a_credentials_secret_is_never_shown_and_stays(self, admin_client: Client) -> None:
         credential = CredentialFactory.create(secret="sk-hidden")
         url = page_of(credential.provider)

@@ -29,6 +29,30 @@ def test_the_example_applies_and_its_export_changes_nothing(apply: Apply) -> Non
     assert apply(config.export(), prune=True).changes == []
 
 
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("{}", {}),
+        ("{interval: 20s}", {"interval": "20s"}),
+        (
+            "{interval: 60s, path: /up, timeout: 1s}",
+            {"interval": "1m", "path": "/up", "timeout": "1s"},
+        ),
+    ],
+)
+def test_a_probe_comes_back_as_it_was_given(
+    apply: Apply, written: str, stored: dict[str, str]
+) -> None:
+    provider = "providers: {p: {dialect: openai, base_url: 'https://p.example'"
+    apply(f"{provider}, probe: {written}}}}}")
+    assert Provider.objects.get().probe == stored
+    assert apply(config.export(), prune=True).changes == []
+    assert Provider.objects.get().probe == stored
+    apply(f"{provider}}}}}")
+    assert Provider.objects.get().probe is None
+    assert "probe" not in config.export()
+
+
 def test_a_file_comes_into_the_database(apply: Apply, small_file: str) -> None:
     apply(small_file)
     provider = Provider.objects.get(tenant=None, name="openai")

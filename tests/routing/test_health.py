@@ -1,14 +1,19 @@
 """Who may be asked, after what has failed; by a clock that stands where the test puts it."""
 
+import hashlib
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.circuit import LONGEST_COOLDOWN
-from routing.health import AUTH_SECONDS, Health, Permit
+from routing.circuit import HOLD_SECONDS, LONGEST_COOLDOWN
+from routing.health import AUTH_SECONDS, Health
+from routing.permits import Permit
 from routing.snapshots import CredentialSnapshot, ModelSnapshot
+from routing.subjects import name_of, named
+from routing.taken_out import taken_out
 from routing.terms import Breaker
 from tests.routing.snapshots_by_hand import credential, model, provider, usable
 
@@ -208,15 +213,26 @@ def test_what_opens_is_told_once_and_says_whether_something_is_down() -> None:
 
 def test_the_state_names_what_is_out_and_why_and_no_secret() -> None:
     health = Health()
-    _fail(health, "auth")
-    _fail(health, "rate_limit", with_=TWIN, retry_after=5)
-    assert health.state(1.0) == [
+    _fail(health, "auth", 60.0)
+    _fail(health, "rate_limit", 60.0, with_=TWIN, retry_after=5)
+    started = {"since": "1970-01-01T00:01:00Z", "last_probe": None}
+    assert taken_out(health.circuits, 61.0) == [
         {"subject": "account:openai/org-1", "state": "open", "reason": "rate_limit",
-         "seconds_left": 4.0},
+         "seconds_left": 4.0, **started},
         {"subject": "credential:openai/main", "state": "open", "reason": "auth",
-         "seconds_left": AUTH_SECONDS - 1},
+         "seconds_left": AUTH_SECONDS - 1, **started},
     ]  # fmt: skip
-    assert MAIN.secret not in repr(health.exported(1.0))
+
+
+def test_a_probe_that_fails_shows_when_and_leaves_since_when() -> None:
+    health = Health()
+    _fail(health, "timeout")
+    _fail(health, "timeout")
+    _fail(health, "timeout", 15.0)
+    opened = health.take_opened()
+    assert [(one.since, one.until) for one in opened] == [(0.0, 15.0), (0.0, 30.0)]
+    [out] = taken_out(health.circuits, 16.0)
+    assert (out["last_probe"], out["seconds_left"]) == ("1970-01-01T00:00:15Z", 14.0)
 
 
 def test_what_the_headers_say_is_used_up_is_a_preference() -> None:
@@ -225,41 +241,217 @@ def test_what_the_headers_say_is_used_up_is_a_preference() -> None:
     assert health.spent_for(POOL, TWIN, 10.0) == 20.0
     assert health.spent_for(POOL, OTHER, 10.0) == 0.0
     assert len(_ready(health, 0.0)) == 3
-    assert health.state(0.0) == []
+    assert taken_out(health.circuits, 0.0) == []
+
+
+def test_whoever_was_forestalled_tries_again_a_moment_later() -> None:
+    health = Health()
+    _fail(health, "timeout")
+    _fail(health, "timeout")
+    probe = _begin(health, BIG, MAIN, 15.0)
+    assert [subject for subject, _ in probe.probes] == [("model", "", "big")]
+    probe.forestalled(15.0)
+    assert health.begin(BIG, MAIN, 15.0) is None
+    assert health.wait(BIG, 15.0) == HOLD_SECONDS
+    assert _begin(health, BIG, MAIN, 15.0 + HOLD_SECONDS).probes
+
+
+# ---- lists of models, asked beside all requests
+
+
+def _list_answered(health: Health, now: float, *, was_taken: bool = True) -> None:
+    health.list_answered(POOL, MAIN, [BIG, SMALL], now, was_taken=was_taken)
+
+
+def test_a_list_that_is_answered_brings_a_model_back_on_trial() -> None:
+    health = Health()
+    _fail(health, "timeout")
+    _fail(health, "timeout")
+    _list_answered(health, 5.0)
+    assert health.wait(BIG, 5.0) == 0.0
+    _fail(health, "timeout", 6.0)
+    assert health.wait(BIG, 6.0) == 15.0
+
+
+def test_an_answer_ends_the_trial() -> None:
+    health = Health()
+    _fail(health, "timeout")
+    _fail(health, "timeout")
+    _list_answered(health, 5.0)
+    _begin(health, BIG, MAIN, 6.0).succeeded(6.0)
+    _fail(health, "timeout", 7.0)
+    assert health.wait(BIG, 7.0) == 0.0
+
+
+def test_a_late_answer_does_not_end_a_trial_that_was_lost() -> None:
+    health = Health()
+    _fail(health, "timeout")
+    _fail(health, "timeout")
+    _list_answered(health, 5.0)
+    late = _begin(health, BIG, MAIN, 6.0)
+    _fail(health, "timeout", 6.0)
+    late.succeeded(7.0)
+    assert health.wait(BIG, 7.0) == 14.0
+
+
+def test_a_list_that_was_wrong_is_not_believed_before_a_request_was_answered() -> None:
+    health = Health()
+    _fail(health, "timeout")
+    _fail(health, "timeout")
+    _list_answered(health, 5.0)
+    _fail(health, "timeout", 6.0)
+    _list_answered(health, 7.0)
+    assert health.wait(BIG, 7.0) == 14.0
+    _begin(health, BIG, MAIN, 21.0).succeeded(21.0)
+    _fail(health, "timeout", 22.0)
+    _fail(health, "timeout", 22.0)
+    _list_answered(health, 23.0)
+    assert health.wait(BIG, 23.0) == 0.0
+
+
+def test_a_list_brings_back_a_refused_secret_where_it_is_taken_again() -> None:
+    health = Health()
+    _fail(health, "auth")
+    _list_answered(health, 5.0, was_taken=False)
+    assert _ready(health, 5.0) == {"twin", "other"}
+    _list_answered(health, 5.0)
+    assert _ready(health, 5.0) == {"main", "twin", "other"}
+
+
+def test_a_list_shortens_no_pause_that_the_provider_asked_for() -> None:
+    health = Health()
+    _fail(health, "rate_limit", retry_after=20)
+    _fail(health, "rate_limit", with_=OTHER)
+    _fail(health, "rate_limit", with_=OTHER)
+    _fail(health, "overloaded", with_=OTHER, now=15.0, retry_after=7)
+    health.list_answered(POOL, OTHER, [BIG], 16.0, was_taken=True)
+    assert (health.wait(BIG, 16.0), health.credential_wait(POOL, MAIN, 16.0)) == (6.0, 4.0)
+
+
+def test_lists_that_fail_are_failures_of_the_provider_and_prolong_its_cool_down() -> None:
+    health = Health()
+    health.list_failed(POOL, "connection", 0.0)
+    assert health.wait(BIG, 0.0) == 0.0
+    health.list_failed(POOL, "connection", 1.0)
+    assert health.wait(SMALL, 1.0) == 15.0
+    health.list_failed(POOL, "connection", 11.0)
+    assert health.wait(SMALL, 11.0) == 15.0
+    assert [one.subject for one in health.take_opened()] == [("provider", "", "openai")]
+    health.list_answered(POOL, MAIN, [], 12.0, was_taken=False)
+    assert health.wait(SMALL, 12.0) == 0.0
 
 
 # ---- shared
 
 
+def _tell(teller: Health, *hearers: Health) -> dict[str, str]:
+    news = teller.circuits.take_news()
+    for hearer in hearers:
+        assert hearer.circuits.hear(news) == []
+    return news
+
+
 def test_workers_tell_each_other_what_is_out_and_what_is_back() -> None:
     ours, theirs = Health(), Health()
     _fail(ours, "auth")
-    theirs.take_in(ours.exported(0.0))
+    _tell(ours, theirs)
     assert theirs.credential_wait(POOL, MAIN, 0.0) == AUTH_SECONDS
     _begin(theirs, BIG, MAIN, AUTH_SECONDS).succeeded(AUTH_SECONDS)
-    ours.take_in(theirs.exported(AUTH_SECONDS))
+    _tell(theirs, ours)
     assert ours.credential_wait(POOL, MAIN, AUTH_SECONDS) == 0.0
-    assert ours.exported(AUTH_SECONDS) == theirs.exported(AUTH_SECONDS)
+    assert taken_out(ours.circuits, AUTH_SECONDS) == taken_out(theirs.circuits, AUTH_SECONDS) == []
+
+
+def test_what_was_told_and_what_was_heard_is_no_news() -> None:
+    ours, theirs = Health(), Health()
+    _fail(ours, "auth")
+    assert list(_tell(ours, theirs)) == ["credential//openai/main"]
+    assert _tell(ours) == _tell(theirs) == {}
+    assert theirs.take_opened() == []
+
+
+def test_what_could_not_be_told_and_what_was_lost_is_told_again() -> None:
+    health = Health()
+    _fail(health, "auth")
+    news = _tell(health)
+    health.circuits.put_back(news)
+    assert _tell(health) == news
+    health.circuits.tell_again([], 1.0)
+    assert _tell(health) == news
+    health.circuits.tell_again(news, 1.0)
+    assert _tell(health) == {}
 
 
 def test_an_earlier_change_does_not_undo_a_later_one() -> None:
     ours, theirs = Health(), Health()
     _fail(theirs, "rate_limit", 0.0, retry_after=10)
     _fail(ours, "rate_limit", 5.0, retry_after=10)
-    ours.take_in(theirs.exported(5.0))
+    _tell(theirs, ours)
     assert ours.credential_wait(POOL, MAIN, 5.0) == 10.0
+
+
+def test_a_change_made_in_knowledge_of_another_wins_whatever_the_clocks_say() -> None:
+    fast, slow = Health(), Health()
+    _fail(fast, "timeout", 100.0)
+    _fail(fast, "timeout", 100.0)
+    _tell(fast, slow)
+    assert slow.circuits.close(("model", "", "big"), 40.0)
+    _tell(slow, fast)
+    assert fast.wait(BIG, 100.0) == 0.0
+
+
+def test_what_is_closed_by_hand_is_closed_for_all_workers() -> None:
+    ours, theirs = Health(), Health()
+    _fail(ours, "rate_limit", retry_after=60)
+    _tell(ours, theirs)
+    assert theirs.circuits.close(("account", "", "openai", "org-1"), 1.0)
+    assert not theirs.circuits.close(("account", "", "openai", "org-1"), 1.0)
+    assert not theirs.circuits.close(("model", "", "big"), 1.0)
+    _tell(theirs, ours)
+    assert ours.credential_wait(POOL, MAIN, 1.0) == 0.0
+
+
+@pytest.mark.parametrize("record", ["", "x", "1 2 3", "1 2 3 x pt - -", "a " * 7])
+def test_what_is_no_record_is_named_and_changes_nothing(record: str) -> None:
+    health = Health()
+    assert health.circuits.hear({"model//big": record}) == ["model//big"]
+    assert health.wait(BIG, 0.0) == 0.0
+
+
+def test_records_carry_no_secret_and_nothing_to_find_one_by() -> None:
+    health = Health()
+    _fail(health, "auth")
+    [record] = _tell(health).values()
+    assert MAIN.secret not in record
+    for size in range(4, 65):
+        assert hashlib.blake2b(MAIN.secret.encode(), digest_size=size).hexdigest() not in record
 
 
 def test_what_is_long_past_is_forgotten() -> None:
     health = Health()
     _fail(health, "rate_limit", 0.0, retry_after=10)
-    assert len(health.exported(20.0)) == 1
-    assert health.exported(10_000.0) == {}
+    health.circuits.forget(20.0)
+    assert len(health.circuits) == 1
+    health.circuits.forget(10_000.0)
+    assert health.circuits == {}
 
 
-failures = st.lists(
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *[("model", "", "a"), ("provider", "acme", "b"), ("credential", "", "openai", "main")],
+        *[("account", "acme", "openai", "a/b/c"), ("credential", "", "openai", "")],
+    ],
+)
+def test_a_subject_is_found_again_by_its_name(subject: tuple[str, ...]) -> None:
+    assert named(name_of(subject)) == subject
+
+
+Event = tuple[str, CredentialSnapshot, int, int | None]
+
+events = st.lists(
     st.tuples(
-        st.sampled_from(["rate_limit", "auth", "timeout", "connection"]),
+        st.sampled_from(["rate_limit", "auth", "timeout", "connection", "answer", "list", "hand"]),
         st.sampled_from([MAIN, TWIN, OTHER]),
         st.integers(0, 100),
         st.none() | st.integers(1, 50),
@@ -268,25 +460,45 @@ failures = st.lists(
 )
 
 
-def _after(events: list[tuple[str, CredentialSnapshot, int, int | None]]) -> Health:
-    health = Health()
-    for kind, with_, now, retry_after in sorted(events, key=lambda event: event[2]):
-        permit = health.begin(BIG, with_, now)
-        if permit is not None:
+def _live(health: Health, event: Event) -> None:
+    kind, with_, now, retry_after = event
+    if kind == "hand":
+        health.circuits.close(("model", "", "big"), now)
+    elif kind == "list":
+        health.list_answered(POOL, with_, [BIG], now, was_taken=bool(retry_after))
+    elif permit := health.begin(BIG, with_, now):
+        if kind == "answer":
+            permit.succeeded(now)
+        else:
             permit.failed(kind, now, retry_after=retry_after)
-    return health
 
 
-@given(failures, failures)
-def test_in_whichever_order_workers_hear_of_each_other_they_agree(
-    first: list[tuple[str, CredentialSnapshot, int, int | None]],
-    second: list[tuple[str, CredentialSnapshot, int, int | None]],
+@given(st.lists(events, min_size=2, max_size=4), st.randoms(use_true_random=False))
+def test_in_whichever_order_and_however_often_workers_hear_of_each_other_they_agree(
+    lives: list[list[Event]], random: Random
 ) -> None:
-    a, b = _after(first), _after(second)
-    from_a, from_b = a.exported(100.0), b.exported(100.0)
-    a.take_in(from_b)
-    b.take_in(from_a)
-    b.take_in(from_a)
-    for now in (100.0, 110.0, 500.0):
-        assert a.state(now) == b.state(now)
-        assert _ready(a, now) == _ready(b, now)
+    workers = [Health() for _ in lives]
+    said: list[dict[str, str]] = []
+    turns = [number for number, life in enumerate(lives) for _ in life]
+    random.shuffle(turns)
+    left = [sorted(life, key=lambda event: event[2]) for life in lives]
+    for number in turns:  # each lives its life, and some of what was said reaches some
+        _live(workers[number], left[number].pop(0))
+        said.append(workers[number].circuits.take_news())
+        random.choice(workers).circuits.hear(random.choice(said))
+    said += [worker.circuits.take_news() for worker in workers]
+    for worker in workers:
+        for news in random.sample(said, len(said)):
+            worker.circuits.hear(news)
+            worker.circuits.hear(random.choice(said))
+    first, *others = workers
+    for other in others:
+        assert _records(other) == _records(first)
+        for now in (100.0, 110.0, 500.0):
+            assert taken_out(other.circuits, now) == taken_out(first.circuits, now)
+            assert _ready(other, now) == _ready(first, now)
+
+
+def _records(health: Health) -> dict[str, str]:
+    records = {name_of(subject): one.record() for subject, one in health.circuits.items()}
+    return {name: text for name, text in records.items() if not text.startswith("0" * 16)}

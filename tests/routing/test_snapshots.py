@@ -2,7 +2,7 @@
 
 from routing.conditions import Hours, Range
 from routing.snapshots import read_routing
-from routing.terms import Breaker, Retries, Slow
+from routing.terms import Breaker, Probe, Retries, Slow
 from tests.routing.conftest import Apply
 
 FILE = """
@@ -13,10 +13,13 @@ providers:
     base_url: https://api.openai.com/v1
     retries: {attempts: 2, retry_on: [rate_limit, timeout], backoff: 250ms}
     breaker: {failures: 3, window: 1m}
+    probe: {interval: 30s, path: /health}
+  asked: {dialect: openai, base_url: "https://asked.example/v1", probe: {}}
   demo: {dialect: demo}
 models:
   big: {provider: openai, upstream: big, context_window: 1000, capabilities: [tools]}
   small: {provider: demo, upstream: small}
+  asked: {provider: asked, upstream: asked}
 aliases:
   pro:
     routes:
@@ -67,6 +70,8 @@ def test_what_is_declared_is_read_once_into_what_can_be_acted_on(apply: Apply) -
     assert (pro.max_output_tokens, pro.on_short_budget) == (4096, "clamp")
     assert big.capabilities == {"tools"}
     assert big.provider.breaker == Breaker(failures=3, window=60.0, cooldown=15.0)
+    assert big.provider.probe == Probe(interval=30.0, path="/health", timeout=2.0)
+    assert routing.models["", "asked"].provider.probe == Probe(10.0, None, 2.0)
     assert big.provider.retries == Retries(2, frozenset({"rate_limit", "timeout"}), 0.25)
 
 
@@ -78,6 +83,7 @@ def test_what_is_not_declared_is_as_usual(apply: Apply) -> None:
     small = plain.routes[0].targets[0].model
     assert small.capabilities is None
     assert (small.provider.breaker, small.provider.retries) == (Breaker(), Retries())
+    assert small.provider.probe is None
 
 
 def test_a_mirror_of_a_tenants_own_alias_is_its_own_model(apply: Apply) -> None:

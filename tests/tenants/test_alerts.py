@@ -74,6 +74,15 @@ class TestRecording:
         assert (delivery.webhook, delivery.alert.tenant) == (operators, "")
         assert alerts.record_test(operators, NOON).alert.tenant == ""
 
+    def test_one_opening_that_two_workers_raise_is_heard_once_also_around_the_hour(self) -> None:
+        since = NOON - datetime.timedelta(seconds=1)
+        for later in range(3):
+            now = since + datetime.timedelta(seconds=later)
+            down = provider_down(
+                tenant="", provider="openai", reason="timeout", since=since, now=now
+            )
+            assert alerts.record([down], now) == (0 if later else 1)
+
     def test_nobody_asked_but_it_is_listed(self) -> None:
         down = provider_down(tenant="", provider="openai", reason="timeout", since=NOON, now=NOON)
         assert alerts.record([down], NOON) == 1

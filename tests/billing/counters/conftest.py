@@ -1,20 +1,8 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.billing.counters.engines import Desk, memory_desk, redis_desk
-from tests.conftest import _do_without
-from tests.private_services import RedisCluster, ServiceUnavailable
-
-
-@pytest.fixture(scope="session")
-def redis_cluster_url() -> Iterator[str]:
-    """A Redis Cluster that a test may flush."""
-    try:
-        with RedisCluster() as cluster:
-            yield cluster.url
-    except ServiceUnavailable as reason:
-        _do_without(reason)
 
 
 @pytest.fixture(params=["memory", "redis", "cluster"])
