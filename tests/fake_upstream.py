@@ -192,8 +192,8 @@ class Place:
 class FakeUpstream(AbstractContextManager["FakeUpstream"]):
     """The server. A test's thread writes the scripts, a thread for each connection runs them.
 
-    Without `keeps_connections` each request comes on a new one. With `tls` nothing is ever answered:
-    it is for a gateway that does not get beyond the handshake.
+    Without `keeps_connections` each request comes on a new one. With `tls` nothing is answered: it
+    is for a gateway that does not get beyond the handshake.
     """
 
     def __init__(

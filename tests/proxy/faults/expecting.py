@@ -1,7 +1,7 @@
 """What the table says of a run, held against what was seen of it."""
 
+from tests.proxy.faults.fault import ANY, BLAMES_REQUEST, KINDS
 from tests.proxy.faults.running import Attempt, Run, Seen
-from tests.proxy.faults.table import ANY, BLAMES_REQUEST, KINDS
 
 
 def _falls_back(run: Run) -> bool:

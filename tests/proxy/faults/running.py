@@ -4,34 +4,33 @@ Each run has a provider, a model and an alias of its own, so what it takes out i
 trouble; its breaker opens at the first failure, so that one failure shows what it counts against.
 """
 
+import itertools
 import json
 import re
-import socketserver
-import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 
-from tests.fake_upstream import FakeUpstream
 from tests.gateway_process import GatewayProcess, Row
-from tests.private_services import free_port
 from tests.proxy.configuration import FIRST_COST, UNHURRIED, Document, alias, books, provider
-from tests.proxy.conftest import calling, nobody_answers
-from tests.proxy.faults.certificate import self_signed
+from tests.proxy.conftest import calling
+from tests.proxy.faults.fault import KINDS, Fault, Mode
+from tests.proxy.faults.places import Places, places
 from tests.proxy.faults.scripts import Turn, Variant, answering
 from tests.proxy.faults.speech import OPENAI
-from tests.proxy.faults.table import GROUPS, KINDS, Fault, Mode, Place
+from tests.proxy.faults.table import GROUPS
 
 Fallback = Literal["none", "usual", "named"]
 
 CALLERS = ("openai", "anthropic")
 AT_ONCE = 8
+MANY = 10
+"""A fault with more variants than that takes the fallbacks in turn."""
 FIRST_FAILURE = {"failures": 1, "window": "60s", "cooldown": "10m"}
 
 
@@ -73,17 +72,13 @@ def runs() -> list[Run]:
     found: list[Run] = []
     for fault in (fault for faults in GROUPS.values() for fault in faults):
         callers = CALLERS[:1] if fault.in_one_run else CALLERS
-        found += [
-            Run(0, fault, variant, mode, caller, fallback)
-            for variant in fault.variants
-            for mode in fault.modes
-            for caller in callers
-            for fallback in _fallbacks(fault)
-        ]
-    return [
-        Run(number, run.fault, run.variant, run.mode, run.caller, run.fallback)
-        for number, run in enumerate(found)
-    ]
+        for turn, variant in enumerate(fault.variants):
+            fallbacks = _fallbacks(fault)
+            if len(fault.variants) > MANY:
+                fallbacks = (fallbacks[turn % len(fallbacks)],)
+            for mode, caller, fallback in itertools.product(fault.modes, callers, fallbacks):
+                found.append(Run(len(found), fault, variant, mode, caller, fallback))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,64 +120,13 @@ class _Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where providers are, and the upstreams behind them."""
-
-    failing: FakeUpstream
-    well: FakeUpstream
-    urls: Mapping[Place, str]
-
-    def url(self, run: Run) -> str:
-        if run.fault.place == "upstream":
-            return self.failing.url(run.name)
-        return f"{self.urls[run.fault.place]}/{run.name}/v1"
-
-
-@contextmanager
-def places(folder: Path) -> Iterator[Places]:
-    with ExitStack() as stack:
-        certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.load_cert_chain(self_signed(folder))
-        failing = stack.enter_context(FakeUpstream(keeps_connections=False))
-        plain_port = stack.enter_context(_no_tls())
-        behind_tls = stack.enter_context(FakeUpstream(tls=certificate))
-        silent_port = stack.enter_context(nobody_answers())
-        urls: dict[Place, str] = {
-            "nobody": f"http://127.0.0.1:{free_port()}",
-            "unreachable": f"http://127.0.0.1:{silent_port}",
-            "untrusted": f"https://127.0.0.1:{behind_tls.port}",
-            "no TLS": f"https://127.0.0.1:{plain_port}",
-            "only TLS": f"http://127.0.0.1:{behind_tls.port}",
-        }
-        yield Places(failing, stack.enter_context(FakeUpstream()), urls)
-
-
-class _Plain(socketserver.BaseRequestHandler):
-    """Answers a TLS handshake as a plain web server does."""
-
-    def handle(self) -> None:
-        self.request.recv(4096)
-        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
-
-
-@contextmanager
-def _no_tls() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Plain) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-
-
 def _secret(run: Run) -> str:
     return f"sk-never-to-be-seen-{run.number}-x"
 
 
 def _provider(run: Run, at: Places) -> Document:
     return provider(
-        at.url(run),
+        at.url(run.fault.place, run.name),
         dialect=run.variant.dialect,
         credentials=[{"name": "main", "secret": _secret(run)}],
         timeouts={**UNHURRIED, **run.fault.timeouts},
@@ -211,7 +155,7 @@ def document(table: list[Run], at: Places) -> Document:
             **{run.name: _provider(run, at) for run in table},
         },
         "models": {name: {"provider": name, "upstream": f"gpt-{name}"} for name in names},
-        "price_books": books(**{name: FIRST_COST for name in names}),
+        "price_books": books(**dict.fromkeys(names, FIRST_COST)),
         "aliases": {run.name: _alias(run) for run in table},
         "tenants": {"acme": {"price_book": "standard"}},
     }
@@ -237,7 +181,9 @@ def _ask(run: Run, at: Places, caller: httpx.Client) -> _Answer:
     return _Answer(answer.status_code, answer.headers, b"".join(pieces))
 
 
-def _ending(run: Run, answer: _Answer) -> tuple[Literal["whole", "end mark", "error", "nothing"], Any]:
+def _ending(
+    run: Run, answer: _Answer
+) -> tuple[Literal["whole", "end mark", "error", "nothing"], Any]:
     """How an answer ended, and the error that it ended with."""
     if not answer.headers["content-type"].startswith("text/event-stream"):
         said = json.loads(answer.body)
@@ -297,7 +243,9 @@ def run_all(table: list[Run], folder: Path) -> list[tuple[Run, Seen]]:
                 answers = list(threads.map(lambda run: _ask(run, at, caller), table))
             records = {row["alias"]: row for row in gateway.wait_for_records(len(table))}
             attempts: dict[str, list[Row]] = {}
-            for row in sorted(gateway.clerk.rows("billing.Attempt"), key=lambda row: row["ordinal"]):
+            for row in sorted(
+                gateway.clerk.rows("billing.Attempt"), key=lambda row: row["ordinal"]
+            ):
                 attempts.setdefault(row["record_id"], []).append(row)
             opened = _opened(gateway)
     for upstream in (at.failing, at.well):

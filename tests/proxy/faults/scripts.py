@@ -62,7 +62,7 @@ def saying(
     ends: Cut | Literal["clean", "never"] = "clean",
     gate: int = 0,
 ) -> Play:
-    """These frames of a stream; those after the first `gate` wait until the caller has seen some."""
+    """These frames of a stream; after `gate` of them it waits until the caller has seen some."""
     pieces = list(frames)
 
     def play(turn: Turn) -> Script:
@@ -170,5 +170,7 @@ def after_early_heads(*statuses: int) -> Play:
 
 
 def switching(wire: Wire) -> None:
-    wire.raw(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+    wire.raw(
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
+    )
     wire.wait_for_the_end()

@@ -105,10 +105,7 @@ RESPONSES = Speech(
         ),
         _event("response.content_part.added", **_AT, part=_PART),
     ],
-    content=[
-        _event("response.output_text.delta", **_AT, delta=delta)
-        for delta in SAID
-    ],
+    content=[_event("response.output_text.delta", **_AT, delta=delta) for delta in SAID],
     closing=[
         _event("response.output_text.done", **_AT, text="".join(SAID)),
         _event("response.output_item.done", output_index=0, item=_SAID),
@@ -187,9 +184,7 @@ ANTHROPIC = Speech(
     filtered=(
         400,
         _body(
-            _anthropic_error(
-                "invalid_request_error", "Output blocked by content filtering policy"
-            )
+            _anthropic_error("invalid_request_error", "Output blocked by content filtering policy")
         ),
     ),
 )
@@ -266,10 +261,7 @@ OLLAMA = Speech(
         eval_count=12,
     ),
     opening=[],
-    content=[
-        _line(message={"role": "assistant", "content": text}, done=False)
-        for text in SAID
-    ],
+    content=[_line(message={"role": "assistant", "content": text}, done=False) for text in SAID],
     closing=[
         _line(
             message={"role": "assistant", "content": ""},
