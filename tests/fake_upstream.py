@@ -207,6 +207,7 @@ class FakeUpstream(AbstractContextManager["FakeUpstream"]):
         self._places: dict[str, Place] = defaultdict(Place)
         self.received: list[Received] = []
         self.connections: list[Connection] = []
+        self._peers: set[socket.socket] = set()
         self.wires: list[Wire] = []
         self.failures: list[BaseException] = []
         """What went wrong in scripts, to be raised by the test."""
@@ -216,10 +217,27 @@ class FakeUpstream(AbstractContextManager["FakeUpstream"]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
         # Closing alone would not wake the thread that waits for a connection.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def goes_down(self) -> None:
+        """Nobody listens any more, and who was connected is not."""
+        self._stop_listening()
+        with self._lock:
+            peers = list(self._peers)
+        for peer in peers:
+            with suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+
+    def comes_back(self) -> None:
+        """At the same port."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def at(self, prefix: str) -> Place:
         return self._places[prefix]
@@ -258,6 +276,7 @@ class FakeUpstream(AbstractContextManager["FakeUpstream"]):
         with self._lock:
             connection = Connection(len(self.connections), time.monotonic())
             self.connections.append(connection)
+            self._peers.add(peer)
         reader = peer.makefile("rb")
         try:
             if self._tls is not None:
@@ -270,6 +289,8 @@ class FakeUpstream(AbstractContextManager["FakeUpstream"]):
             pass
         finally:
             connection.close("gateway")
+            with self._lock:
+                self._peers.discard(peer)
             peer.close()
             reader.close()
 
