@@ -40,7 +40,7 @@ def _redacted(error: UpstreamError, target: Target) -> UpstreamError:
 
 
 async def _try(
-    exchange: Exchange, step: Step, reply: Reply, worker: Worker, call: Call, slow: float | None
+    exchange: Exchange, step: Step, reply: Reply, worker: Worker, call: Call, patience: Patience
 ) -> bytes:
     """One call, with its attempt noted whatever becomes of it."""
     target, started = step.target, time.perf_counter()
@@ -57,7 +57,8 @@ async def _try(
     exchange.attempts.append(attempt)
     exchange.on_content = call.content
     try:
-        async with Patience(exchange, slow):
+        async with patience:
+            call.waits(patience)
             last = await CALLS[exchange.endpoint.kind](exchange, target, reply, worker.upstreams)
         call.content()
         attempt.status = 200
@@ -118,13 +119,14 @@ async def _set_out(
     return call
 
 
-def _patience(exchange: Exchange, way: Itinerary) -> float | None:
-    """Seconds that the target may be silent; only where another could answer instead."""
+def _patience(exchange: Exchange, way: Itinerary) -> Patience:
+    """How long the target may be silent; it matters only where another could answer instead."""
     alias = exchange.alias
     assert alias is not None
-    if alias.slow is None or not way.has_elsewhere or "slow" not in alias.fallback_on:
-        return None
-    return alias.slow.first_byte
+    if not way.has_elsewhere:
+        return Patience(exchange, None)
+    slow = alias.slow.first_byte if alias.slow and "slow" in alias.fallback_on else None
+    return Patience(exchange, slow, may_leave="timeout" in alias.fallback_on)
 
 
 def _log(exchange: Exchange, target: Target, error: UpstreamError) -> None:

@@ -12,6 +12,7 @@ import structlog
 from proxy import metrics
 from proxy.errors import UpstreamError
 from proxy.exchange import Exchange
+from proxy.patience import Patience
 from proxy.store import Store
 from proxy.upstream import TOTAL_TIMEOUT, Answer
 from routing.choose import State, Target
@@ -21,6 +22,7 @@ from routing.rate_headers import exhausted_for
 from routing.retries import RetryBudgets
 from routing.snapshots import ModelSnapshot
 from routing.strategies import Means
+from routing.subjects import Subject, of_model
 from tenants import events
 
 log = structlog.get_logger("gateway.standing")
@@ -67,9 +69,22 @@ class Call:
     _load: InFlight
     _permit: Permit
     _failed: bool = False
+    _patience: Patience | None = None
+
+    def waits(self, patience: Patience) -> None:
+        """Nothing has come yet; when the model turns out to answer nobody, the call may leave."""
+        if patience.may_leave:
+            self._patience = patience
+            self._standing.waiting.setdefault(of_model(self._target.model), set()).add(patience)
+
+    def _waits_no_longer(self) -> None:
+        if self._patience is not None:
+            self._standing.waiting[of_model(self._target.model)].discard(self._patience)
+            self._patience = None
 
     def content(self) -> None:
         """The first content, or a whole answer."""
+        self._waits_no_longer()
         self._load.first_token(time.perf_counter())
         self._permit.succeeded(time.time())
 
@@ -85,6 +100,7 @@ class Call:
 
     def end(self, exchange: Exchange, store: Store) -> None:
         """However it ended."""
+        self._waits_no_longer()
         self._load.end(time.perf_counter(), failed=self._failed)
         self._permit.abandoned()
         if exchange.answer is not None:
@@ -99,6 +115,8 @@ class Standing:
     load: Load = field(default_factory=Load)
     health: Health = field(default_factory=Health)
     budgets: RetryBudgets = field(default_factory=RetryBudgets)
+    waiting: dict[Subject, set[Patience]] = field(default_factory=dict)
+    """Calls that nothing has come of yet and that have somewhere else to go, by their model."""
 
     def now(self, *, price: Price, worst: Price) -> State:
         """For one choice."""
@@ -126,6 +144,9 @@ class Standing:
         """Logs, counts and alerts of what was taken out by what this request met."""
         now = time.time()
         for opened in self.health.take_opened():
+            if opened.reason == "timeout":  # those who were sent before need not wait as long
+                for patience in self.waiting.get(opened.subject, ()):
+                    patience.leave()
             kind, *name = opened.subject
             subject = "/".join(filter(None, name))
             metrics.count_opened(kind, subject, opened.reason)

