@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -172,6 +173,7 @@ def test_it_is_ready_once_it_has_read_a_configuration_and_not_before(
 ) -> None:
     folder: Path = tmp_path_factory.mktemp("unready")
     late = folder / "late.sqlite3"
+    late.mkdir()  # which no program can open as a database
     gateway = GatewayProcess(
         folder, configuration=_version(upstream, 0), through=lambda _: f"sqlite:///{late}"
     )
@@ -182,9 +184,9 @@ def test_it_is_ready_once_it_has_read_a_configuration_and_not_before(
         except httpx.TransportError:
             return None
 
-    with ThreadPoolExecutor() as threads:
-        starting = threads.submit(gateway.__enter__)
-        unready = eventually(lambda: gateway.port and says("/readyz") or None, within=60)
+    with ThreadPoolExecutor() as threads, ExitStack() as stack:
+        starting = threads.submit(stack.enter_context, gateway)
+        unready = eventually(lambda: says("/readyz") if gateway.port else None, within=60)
         assert unready.status_code == 503
         assert unready.json()["reasons"]
         alive = says("/healthz")
@@ -192,9 +194,10 @@ def test_it_is_ready_once_it_has_read_a_configuration_and_not_before(
         assert alive.status_code == 200
         refused = httpx.post(gateway.url + "/chat/pro", json=ask(), trust_env=False)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
+        late.rmdir()
         with sqlite3.connect(folder / "gateway.sqlite3") as known, sqlite3.connect(late) as empty:
             known.backup(empty)
-        with starting.result(timeout=30):
-            ready = says("/readyz")
-            assert ready is not None
-            assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+        starting.result(timeout=60)
+        ready = says("/readyz")
+        assert ready is not None
+        assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
