@@ -11,6 +11,7 @@ from proxy.exchange import Exchange
 from proxy.itinerary import Itinerary, Step
 from proxy.one_attempt import new_attempt, try_target
 from proxy.pace import PacedReply
+from proxy.patience import Impatience
 from proxy.race import Race
 from proxy.reply import Reply
 from proxy.standing import Call
@@ -49,12 +50,12 @@ async def _ask_in_turn(exchange: Exchange, reply: Reply, worker: Worker) -> byte
             step = way.fallback(failure) if failure else way.next_target("first")
             continue
         race = Race(exchange, reply, worker) if exchange.may_hedge and way.has_elsewhere else None
-        slow = _patience(exchange, way)
+        impatience = _impatience(exchange, way)
         try:
             if race is not None:
-                return await race.run(step, call, slow, way)
+                return await race.run(step, call, impatience, way)
             attempt = new_attempt(exchange, step)
-            return await try_target(exchange, attempt, reply, worker, call, slow=slow)
+            return await try_target(exchange, attempt, reply, worker, call, impatience)
         except UpstreamError as error:
             failed = race.last_step if race and race.last_step else step
             exchange.answered = time.perf_counter()
@@ -85,13 +86,14 @@ async def _set_out(
     return call
 
 
-def _patience(exchange: Exchange, way: Itinerary) -> float | None:
-    """Seconds that the target may be silent; only where another could answer instead."""
+def _impatience(exchange: Exchange, way: Itinerary) -> Impatience:
+    """How long the target may be silent; it matters only where another could answer instead."""
     alias = exchange.alias
     assert alias is not None
-    if alias.slow is None or not way.has_elsewhere or "slow" not in alias.fallback_on:
-        return None
-    return alias.slow.first_byte
+    if not way.has_elsewhere:
+        return Impatience()
+    slow = alias.slow.first_byte if alias.slow and "slow" in alias.fallback_on else None
+    return Impatience(slow, may_leave="timeout" in alias.fallback_on)
 
 
 def _log(exchange: Exchange, target: Target, error: UpstreamError) -> None:

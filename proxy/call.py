@@ -114,14 +114,29 @@ async def _chat(exchange: Exchange, target: Target, reply: Reply, upstreams: Ups
     answer = await _open(
         exchange, target, upstreams, outbound=outbound, path=path, body=body, total_at=total_at
     )
-    if not passes:
+    if not passes or exchange.stream != relay.is_stream(answer):
+        if passes:
+            _check_other_form(exchange)
         events = relay.read_batches(exchange, answer, outbound=outbound, total_at=total_at)
         return await relay.translate(exchange, events, reply)
-    if exchange.stream and relay.is_stream(answer):
+    if exchange.stream:
         return await relay.pass_stream(
             exchange, answer, reply, outbound=outbound, hides_usage=hides_usage, total_at=total_at
         )
     return await relay.pass_body(exchange, answer, outbound=outbound, total_at=total_at)
+
+
+def _check_other_form(exchange: Exchange) -> None:
+    """A whole answer where a stream was asked for, or the other way round, is written anew. Raises
+    UpstreamError where the request is one that only its own dialect can answer."""
+    try:
+        exchange.read_request()
+    except InvalidRequest:
+        raise UpstreamError(
+            "server_error",
+            "The upstream's answer is not in the form that was asked for.",
+            upstream_status=200,
+        ) from None
 
 
 def _chat_body(

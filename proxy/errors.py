@@ -188,6 +188,11 @@ class UpstreamError(GatewayError):
         self.blames_request = self.status == 400
         """The upstream refused the request itself, in words that are worth passing on."""
 
+    @property
+    def is_impatience(self) -> bool:
+        """It was the gateway that waited no longer."""
+        return self.kind in ("timeout", "slow") and self.upstream_status is None
+
     def stays_upstreams(self) -> None:
         """Makes a rate limit an error like any other of the upstream's."""
         if self.kind == "rate_limit":

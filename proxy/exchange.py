@@ -51,6 +51,7 @@ _OF_AN_ATTEMPT = (
     "on_content",
     "head_sent",
     "usage",
+    "usage_is_early",
     "delivered",
     "warnings",
     "clamped_to",
@@ -142,6 +143,8 @@ class Exchange:
 
     # meter
     usage: Usage | None = None
+    usage_is_early: bool = False
+    """It was reported before the first content, and says little of it."""
     delivered: "Delivered | None" = None
     """What went out of a stream, to count from when no usage comes."""
 

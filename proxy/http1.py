@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
             self._fail(
                 "server_error", f"The upstream's answer is not HTTP that can be read: {error}."
             )
+        except httptools.HttpParserUpgrade:
+            self._fail("server_error", "The upstream wants to speak another protocol than HTTP.")
         else:
             if not self.has_head and self._head_size > HEAD_BYTES:
                 self._fail("server_error", f"The upstream's headers are over {HEAD_BYTES} bytes.")

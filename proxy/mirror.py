@@ -99,7 +99,7 @@ def _copy(exchange: Exchange, worker: Worker) -> Exchange | str:
     copy.target, copy.deadline = target, None
     copy.answer = copy.usage = copy.delivered = copy.hold = copy.reserved = None
     copy.claims, copy.levels, copy.warnings = [], (), []
-    copy.head_sent = copy.is_hedged = False
+    copy.head_sent = copy.is_hedged = copy.usage_is_early = False
     copy.first_token = copy.answered = 0.0
     expose(copy)
     return copy

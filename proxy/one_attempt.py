@@ -9,7 +9,7 @@ from proxy.call import CALLS
 from proxy.errors import UpstreamError
 from proxy.exchange import Exchange
 from proxy.itinerary import Step
-from proxy.patience import Patience
+from proxy.patience import ENDLESS, Impatience, Patience
 from proxy.reply import Reply
 from proxy.settle import moment
 from proxy.standing import Call
@@ -56,16 +56,16 @@ async def try_target(
     reply: Reply,
     worker: Worker,
     call: Call,
-    *,
-    slow: float | None = None,
+    impatience: Impatience = ENDLESS,
 ) -> bytes:
-    """Calls the exchange's target; returns the last bytes, everything before them is sent. `slow`
-    is how many seconds it may be silent. Raises UpstreamError."""
+    """Calls the exchange's target; returns the last bytes, everything before them is sent. Raises
+    UpstreamError."""
     target, started = exchange.target, time.perf_counter()
     assert target is not None
     exchange.on_content = call.content
     try:
-        async with Patience(exchange, slow):
+        async with Patience(exchange, impatience) as patience:
+            call.waits(patience)
             last = await CALLS[exchange.endpoint.kind](exchange, target, reply, worker.upstreams)
         call.content()
         attempt.status = 200

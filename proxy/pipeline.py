@@ -240,7 +240,7 @@ def _failed(exchange: Exchange, error: GatewayError) -> bytes:
     exchange.answered = exchange.answered or time.perf_counter()
     exchange.error_code = error.code
     upstream = error if isinstance(error, UpstreamError) else None
-    exchange.ended_by = "upstream" if upstream and upstream.kind != "timeout" else "gateway"
+    exchange.ended_by = "gateway" if upstream is None or upstream.is_impatience else "upstream"
     if exchange.head_sent:
         exchange.outcome = "interrupted"
         own = upstream.body if upstream and _same_dialect(exchange) else None

@@ -20,6 +20,7 @@ from proxy.exchange import Exchange
 from proxy.itinerary import Itinerary, Step
 from proxy.meter import quick_count
 from proxy.one_attempt import new_attempt, try_target
+from proxy.patience import ENDLESS, Impatience
 from proxy.reply import Header, Reframer, Reply
 from proxy.settle import price
 from proxy.standing import Call
@@ -67,12 +68,12 @@ class Race:
         self._winner: _Runner | None = None
         self.last_step: Step | None = None
 
-    async def run(self, step: Step, call: Call, slow: float | None, way: Itinerary) -> bytes:
+    async def run(self, step: Step, call: Call, impatience: Impatience, way: Itinerary) -> bytes:
         """The last bytes of whoever wins. Raises the UpstreamError of the last that failed."""
         alias = self._exchange.alias
         assert alias is not None
         first_claims = [claim for claim in self._exchange.claims if claim.is_targets]
-        first = self._start(step, call, slow, first_claims)
+        first = self._start(step, call, first_claims, impatience)
         try:
             await asyncio.wait({first.task}, timeout=alias.hedge)
             if self._first_is_silent:
@@ -92,11 +93,13 @@ class Race:
         elif self._winner.exchange is not fork:
             raise asyncio.CancelledError
 
-    def _start(self, step: Step, call: Call, slow: float | None, claims: list[Claim]) -> _Runner:
+    def _start(
+        self, step: Step, call: Call, claims: list[Claim], impatience: Impatience = ENDLESS
+    ) -> _Runner:
         fork = self._exchange.fork()
         attempt = new_attempt(fork, step)
         lane = _Lane(self._reply, self, fork)
-        running = try_target(fork, attempt, lane, self._worker, call, slow=slow)
+        running = try_target(fork, attempt, lane, self._worker, call, impatience)
         runner = _Runner(fork, step, attempt, claims, asyncio.create_task(running))
         self._runners.append(runner)
         return runner
@@ -115,7 +118,7 @@ class Race:
             return
         call = await worker.standing.begin(step.target)
         if call is not None and self._first_is_silent:
-            self._note_start(self._start(step, call, None, claims))
+            self._note_start(self._start(step, call, claims))
             return
         await moves.leave(worker.admission, exchange, claims, 0)
         if call is None:

@@ -33,6 +33,8 @@ from proxy.upstream import TOTAL_TIMEOUT, Answer
 
 HELD_BYTES = 1_000_000
 """How much may come before the first content."""
+EARLY = 0.005
+"""Seconds by which a timer of the loop may be too early."""
 
 _EVENT_STREAM = "text/event-stream; charset=utf-8"
 _NO_BUFFERING = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -104,6 +106,7 @@ class _PassingStream:
             return
         if seen.usage is not None:
             self._exchange.usage = seen.usage
+            self._exchange.usage_is_early = not self.flowing
         self._finished = self._finished or seen.finished
         if self._hides_usage and seen.only_usage:
             return
@@ -195,7 +198,7 @@ class _Clock:
 
 def _late(idle: float, total_at: float) -> UpstreamError:
     """The error of an upstream that took too long, one way or the other."""
-    if asyncio.get_running_loop().time() >= total_at:
+    if asyncio.get_running_loop().time() >= total_at - EARLY:
         return UpstreamError("timeout", TOTAL_TIMEOUT)
     return UpstreamError("timeout", f"The upstream sent nothing for {idle:g} s (idle).")
 
@@ -328,6 +331,7 @@ class _Told:
                 continue
             if isinstance(event, UsageReported):
                 self._exchange.usage = event.usage
+                self._exchange.usage_is_early = not self._exchange.head_sent
             elif isinstance(event, Finished):
                 self._finished = True
             elif isinstance(event, Failed):
@@ -358,15 +362,21 @@ async def read_batches(
     assert exchange.target is not None
     idle = exchange.target.model.provider.timeouts.idle
     now = asyncio.get_running_loop().time
-    framer, reader = outbound.new_framer(), outbound.read_events()
-    while True:
+    framer, reader, watch = outbound.new_framer(), outbound.read_events(), outbound.watch()
+    finished = ended = False
+    while not ended:
         try:
             chunk = await answer.read(min(now() + idle, total_at))
         except TimeoutError:
             raise _late(idle, total_at) from None
         if chunk is None:
             break
-        yield _events(reader, _framed(framer, chunk))
+        frames = _framed(framer, chunk)
+        events = _events(reader, frames)
+        yield events
+        finished = finished or any(type(event) is Finished for event in events)
+        if finished and frames:  # nothing is waited for after the end mark
+            ended = watch.sight(frames[-1]).ends_stream
     last = _events(reader, [framer.rest]) if framer.rest else []
     yield [*last, *reader.end()]
 

@@ -4,6 +4,7 @@ import datetime
 import time
 from functools import lru_cache
 
+import msgspec
 import orjson
 
 from billing.pricing import Tokens
@@ -158,6 +159,8 @@ def _asked(exchange: Exchange) -> int:
 def metered(exchange: Exchange) -> tuple[Usage, str]:
     """The provider's report, else what was delivered, else nothing for an answer that failed."""
     if exchange.usage is not None:
+        if exchange.outcome == "interrupted" and exchange.usage_is_early and exchange.delivered:
+            return _metered_so_far(exchange.usage, exchange.delivered)
         return exchange.usage, "provider"
     if exchange.outcome == "failed":
         return Usage(), "estimated"
@@ -165,6 +168,16 @@ def metered(exchange: Exchange) -> tuple[Usage, str]:
     if exchange.delivered is None:
         return Usage(input=asked), "estimated"
     return exchange.delivered.usage(input_tokens=asked), "estimated"
+
+
+def _metered_so_far(reported: Usage, delivered: meter.Delivered) -> tuple[Usage, str]:
+    """Of an answer that was cut: what was reported before its content (Anthropic's one token when a
+    message starts) counts the input, and too little of what was delivered."""
+    counted = delivered.usage(input_tokens=0)
+    if counted.total_output <= reported.total_output:
+        return reported, "provider"
+    output, reasoning = counted.output, counted.reasoning
+    return msgspec.structs.replace(reported, output=output, reasoning=reasoning), "estimated"
 
 
 def settle(exchange: Exchange, store: Store) -> Entry | None:

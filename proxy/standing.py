@@ -12,6 +12,7 @@ import structlog
 from proxy import metrics
 from proxy.errors import UpstreamError
 from proxy.exchange import Exchange
+from proxy.patience import Patience
 from proxy.store import Store
 from proxy.upstream import TOTAL_TIMEOUT, Answer
 from routing.choose import State, Target
@@ -24,6 +25,7 @@ from routing.sharing import Sharing
 from routing.sharing.alone import Alone
 from routing.snapshots import ModelSnapshot
 from routing.strategies import Means
+from routing.subjects import Subject, of_model
 from routing.taken_out import spelled
 from tenants import events
 
@@ -70,9 +72,22 @@ class Call:
     _load: InFlight
     _permit: Permit
     _failed: bool = False
+    _patience: Patience | None = None
+
+    def waits(self, patience: Patience) -> None:
+        """Nothing has come yet; when the model turns out to answer nobody, the call may leave."""
+        if patience.may_leave:
+            self._patience = patience
+            self._standing.waiting.setdefault(of_model(self._target.model), set()).add(patience)
+
+    def _waits_no_longer(self) -> None:
+        if self._patience is not None:
+            self._standing.waiting[of_model(self._target.model)].discard(self._patience)
+            self._patience = None
 
     def content(self) -> None:
         """The first content, or a whole answer."""
+        self._waits_no_longer()
         self._load.first_token(time.perf_counter())
         self._permit.succeeded(time.time())
 
@@ -88,6 +103,7 @@ class Call:
 
     def end(self, exchange: Exchange, store: Store) -> None:
         """However it ended."""
+        self._waits_no_longer()
         self._load.end(time.perf_counter(), failed=self._failed)
         self._permit.abandoned()
         if exchange.answer is not None:
@@ -104,6 +120,8 @@ class Standing:
     load: Load = field(default_factory=Load)
     health: Health = field(init=False)
     budgets: RetryBudgets = field(default_factory=RetryBudgets)
+    waiting: dict[Subject, set[Patience]] = field(default_factory=dict)
+    """Calls that nothing has come of yet and that have somewhere else to go, by their model."""
 
     def __post_init__(self) -> None:
         self.health = Health(self.sharing.circuits)
@@ -146,6 +164,9 @@ class Standing:
         request met it, if one did."""
         now = time.time()
         for opened in self.health.take_opened():
+            if opened.reason == "timeout":  # those who were sent before need not wait as long
+                for patience in self.waiting.get(opened.subject, ()):
+                    patience.leave()
             kind, subject = opened.subject[0], spelled(opened.subject)
             metrics.count_opened(kind, subject, opened.reason)
             log.warning(

@@ -13,6 +13,7 @@ import gzip
 import json
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -89,6 +90,8 @@ class Wire:
     def __init__(self, peer: socket.socket, connection: Connection, request: Received) -> None:
         self._peer = peer
         self._chunked = False
+        self.is_last = False
+        """The head says that no other request may follow on this connection."""
         self.connection = connection
         self.request = request
         self.sent: list[tuple[float, bytes]] = []
@@ -113,6 +116,7 @@ class Wire:
         self._chunked = length is None
         size = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
         lines = [f"HTTP/1.1 {status} Any Reason", size]
+        lines += ["connection: close"] if self.is_last else []
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         self.raw("\r\n".join([*lines, "", ""]).encode())
 
@@ -186,15 +190,24 @@ class Place:
 
 
 class FakeUpstream(AbstractContextManager["FakeUpstream"]):
-    """The server. A test's thread writes the scripts, a thread for each connection runs them."""
+    """The server. A test's thread writes the scripts, a thread for each connection runs them.
 
-    def __init__(self) -> None:
+    Without `keeps_connections` each request comes on a new one. With `tls` nothing is answered: it
+    is for a gateway that does not get beyond the handshake.
+    """
+
+    def __init__(
+        self, *, keeps_connections: bool = True, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._keeps_connections = keeps_connections
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._lock = threading.Lock()
         self.port: int = self._listener.getsockname()[1]
         self._places: dict[str, Place] = defaultdict(Place)
         self.received: list[Received] = []
         self.connections: list[Connection] = []
+        self._peers: set[socket.socket] = set()
         self.wires: list[Wire] = []
         self.failures: list[BaseException] = []
         """What went wrong in scripts, to be raised by the test."""
@@ -204,10 +217,27 @@ class FakeUpstream(AbstractContextManager["FakeUpstream"]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
         # Closing alone would not wake the thread that waits for a connection.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def goes_down(self) -> None:
+        """Nobody listens any more, and who was connected is not."""
+        self._stop_listening()
+        with self._lock:
+            peers = list(self._peers)
+        for peer in peers:
+            with suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+
+    def comes_back(self) -> None:
+        """At the same port."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def at(self, prefix: str) -> Place:
         return self._places[prefix]
@@ -246,8 +276,12 @@ class FakeUpstream(AbstractContextManager["FakeUpstream"]):
         with self._lock:
             connection = Connection(len(self.connections), time.monotonic())
             self.connections.append(connection)
+            self._peers.add(peer)
         reader = peer.makefile("rb")
         try:
+            if self._tls is not None:
+                self._tls.wrap_socket(peer, server_side=True).close()
+                return
             while request := _read_request(reader, connection):
                 if not self._answer(peer, connection, request):
                     return
@@ -255,12 +289,15 @@ class FakeUpstream(AbstractContextManager["FakeUpstream"]):
             pass
         finally:
             connection.close("gateway")
+            with self._lock:
+                self._peers.discard(peer)
             peer.close()
             reader.close()
 
     def _answer(self, peer: socket.socket, connection: Connection, request: Received) -> bool:
         """Runs the script whose turn it is; false once the connection is gone."""
         wire = Wire(peer, connection, request)
+        wire.is_last = not self._keeps_connections
         with self._lock:
             self.received.append(request)
             self.wires.append(wire)
