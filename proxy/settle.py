@@ -2,10 +2,11 @@
 
 import datetime
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import orjson
 
+from billing.policies import charge_policy, charged_tokens
 from billing.pricing import Tokens
 from billing.records import Entry, Record
 from proxy import meter, metrics
@@ -74,13 +75,12 @@ def _decision(exchange: Exchange) -> str:
 
 
 def _policy(exchange: Exchange) -> str:
-    """Why the charge is what it is: the use itself, or the policy for an answer that was cut."""
     assert exchange.caller is not None
-    if exchange.outcome == "failed":
-        return "nothing"
-    if exchange.outcome == "completed":
-        return "usage"
-    return exchange.caller.tenant.on_disconnect if exchange.ended_by == "caller" else "delivered"
+    return charge_policy(
+        outcome=exchange.outcome,
+        ended_by=exchange.ended_by,
+        on_disconnect=exchange.caller.tenant.on_disconnect,
+    )
 
 
 def _reserved(exchange: Exchange, usage: Usage) -> Tokens:
@@ -89,18 +89,6 @@ def _reserved(exchange: Exchange, usage: Usage) -> Tokens:
     bound = exchange.exposures[exchange.target.model.identity].bound
     output = usage.total_output if bound.output is None else bound.output
     return Tokens(input=max(usage.total_input, bound.input), output=output)
-
-
-def _charged(exchange: Exchange, usage: Usage, policy: str) -> Tokens | None:
-    used = Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
-    match policy:
-        case "nothing":
-            return None
-        case "input":
-            return Tokens(usage.input, usage.cached_input, usage.cache_write)
-        case "reserved":
-            return _reserved(exchange, usage)
-    return used
 
 
 def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
@@ -121,7 +109,9 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     record.quarantined = None in rates
     failed = exchange.outcome == "failed" or exchange.is_free
     used = Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
-    charged = None if exchange.is_free else _charged(exchange, usage, policy)
+    charged = None
+    if not exchange.is_free:
+        charged = charged_tokens(used, policy, partial(_reserved, exchange, usage))
     if rates.cost is not None:
         record.cost = 0 if failed else rates.cost.amount(used)
         record.cost_currency, record.cost_price_version = rates.cost.currency, rates.cost.version

@@ -70,12 +70,15 @@ class _Settled(NamedTuple):
 
 
 class MemoryCounters:
-    """`clock` is in milliseconds and never goes back."""
+    """`clock` is in milliseconds and never goes back; `epoch` tells the seconds since the epoch."""
 
     keeps_entries = False
 
-    def __init__(self, clock: Callable[[], int] = milliseconds) -> None:
+    def __init__(
+        self, clock: Callable[[], int] = milliseconds, epoch: Callable[[], float] = time.time
+    ) -> None:
         self._clock = clock
+        self._epoch = epoch
         self._began = clock()
         self._buckets: dict[str, _Bucket] = {}
         self._slots: dict[str, list[int]] = {}
@@ -281,6 +284,6 @@ class MemoryCounters:
             del self._buckets[key]
         for key in [key for key, slots in self._slots.items() if not slots[0]]:
             del self._slots[key]
-        over = time.time() - 3600
+        over = self._epoch() - 3600
         for key in [k for k, purse in self._purses.items() if 0 < purse[2] < over and not purse[1]]:
             del self._purses[key]

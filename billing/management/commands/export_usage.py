@@ -86,7 +86,7 @@ class Command(BaseCommand):
             return export_summary(summary, name=options["format"], tenant=tenant, write=write)
         with _progress(options["start"], options["end"]) as reached:
             return export_records(
-                pages_of(within(**span)),
+                pages_of(within(**span).defer("decision")),
                 layout=record_layout(options["format"], own=tenant is not None),
                 write=write,
                 reached=reached,
