@@ -6,8 +6,7 @@ from functools import lru_cache, partial
 
 import orjson
 
-from billing.policies import charge_policy, charged_tokens
-from billing.pricing import Tokens
+from billing.pricing import Tokens, charged_tokens
 from billing.records import Entry, Record
 from proxy import meter, metrics
 from proxy.chat.usage import Usage
@@ -75,12 +74,13 @@ def _decision(exchange: Exchange) -> str:
 
 
 def _policy(exchange: Exchange) -> str:
+    """Why the charge is what it is: the use itself, or the policy for an answer that was cut."""
     assert exchange.caller is not None
-    return charge_policy(
-        outcome=exchange.outcome,
-        ended_by=exchange.ended_by,
-        on_disconnect=exchange.caller.tenant.on_disconnect,
-    )
+    if exchange.outcome == "failed":
+        return "nothing"
+    if exchange.outcome == "completed":
+        return "usage"
+    return exchange.caller.tenant.on_disconnect if exchange.ended_by == "caller" else "delivered"
 
 
 def _reserved(exchange: Exchange, usage: Usage) -> Tokens:

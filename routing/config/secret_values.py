@@ -40,6 +40,12 @@ class Place:
     def stored(self) -> str:
         return STORED + self.name
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether a file's text stands here for a secret and is none."""
+        text: str = self.holder["secret"]
+        return text.startswith((STORED, *SOURCES))
+
 
 def places(configuration: Plain) -> Iterator[Place]:
     """Every secret of a configuration in the listed form."""
