@@ -70,15 +70,20 @@ class _Settled(NamedTuple):
 
 
 class MemoryCounters:
-    """`clock` is in milliseconds and never goes back; `epoch` tells the seconds since the epoch."""
+    """`clock` is in milliseconds and never goes back; `epoch` tells the seconds since the epoch.
+    What is as if it had never been is forgotten every `tidy_ms`."""
 
     keeps_entries = False
 
     def __init__(
-        self, clock: Callable[[], int] = milliseconds, epoch: Callable[[], float] = time.time
+        self,
+        clock: Callable[[], int] = milliseconds,
+        epoch: Callable[[], float] = time.time,
+        tidy_ms: int = TIDY_MS,
     ) -> None:
         self._clock = clock
         self._epoch = epoch
+        self._tidy_ms = tidy_ms
         self._began = clock()
         self._buckets: dict[str, _Bucket] = {}
         self._slots: dict[str, list[int]] = {}
@@ -117,7 +122,7 @@ class MemoryCounters:
 
     def _take(self, asks: Sequence[Ask]) -> Answer:
         now = self._clock()
-        if now - self._tidied > TIDY_MS:
+        if now - self._tidied > self._tidy_ms:
             self._tidy(now)
         states, cold, short = self._look(asks, now)
         if cold:

@@ -66,7 +66,9 @@ class Counted:
         self._since = int(since.timestamp())
         self._shared = shared
         self._now = self._since * 1000 - 2 * max(WINDOWS.values())
-        self._counters = MemoryCounters(lambda: self._now, lambda: self._now / 1000)
+        self._counters = MemoryCounters(
+            lambda: self._now, lambda: self._now / 1000, tidy_ms=WINDOWS["day"]
+        )
         self._calendar = Calendar()
         self._plans: dict[tuple[str, ...], tuple[tuple[Owned, ...], Plan]] = {}
         self._outlines: dict[tuple[object, ...], Outline] = {}
@@ -160,8 +162,7 @@ class Counted:
         self, past: Past, caller: Caller, alias: AliasSnapshot, model: ModelSnapshot
     ) -> Outline:
         owned, plan = self._plan(past, caller, alias)
-        labels = tuple(sorted(past.labels.items())) if plan.has_labels else ()
-        name = (id(plan), past.user, id(model), labels)
+        name = (id(plan), past.user, id(model), _counted_labels(past, plan))
         known = self._outlines.get(name)
         if known is None or not known.holds_at(past.started_at.timestamp()):
             if len(self._outlines) >= REMEMBERED:
@@ -221,6 +222,14 @@ class Counted:
         where = dict(claim.scope.where)
         tenant = claim.scope.owner or where["tenant"]
         return adjusted + self._before[name].get((tenant, where["user"]), 0)
+
+
+def _counted_labels(past: Past, plan: Plan) -> tuple[tuple[str, str], ...]:
+    """Those that some budget of the plan counts by."""
+    if not plan.has_labels:
+        return ()
+    found = {purse.label for purse in plan.purses if purse.label is not None}
+    return tuple(sorted(one for one in found if past.labels.get(one[0]) == one[1]))
 
 
 def _worst(claims: list[Claim], refused: Refused) -> Claim:

@@ -1,6 +1,7 @@
 """One record after another under a draft: the same choice, prices, limits and budgets as at work,
 in a world in which every upstream is well."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -40,17 +41,9 @@ class Outcome:
     charge: int | None = None
     charge_currency: str = ""
 
-
-@dataclass(slots=True)
-class _Offer:
-    """What one target would have cost for a request."""
-
-    target: Target
-    outcome: Outcome
-
     @property
     def is_priced(self) -> bool:
-        return bool(self.outcome.cost_currency and self.outcome.charge_currency)
+        return self.cost is not None and self.charge is not None
 
 
 class Replay:
@@ -82,10 +75,7 @@ class Replay:
         choice = self._choose(past, caller, alias, moment)
         if not choice.targets:
             return _refused(*_nobody(choice))
-        offers = [_Offer(one, self._priced_at(past, caller, one.model)) for one in choice.targets]
-        if not caller.tenant.quarantines_unpriced:
-            offers = [offer for offer in offers if offer.is_priced]
-        return self._admit(past, caller, alias, offers)
+        return self._admit(past, caller, alias, choice.targets)
 
     def _why_not(self, past: Past) -> str:
         aliases = self._draft.configured.routing.aliases
@@ -132,25 +122,25 @@ class Replay:
     # ---- whether limits and budgets let it go on
 
     def _admit(
-        self, past: Past, caller: Caller, alias: AliasSnapshot, offers: list[_Offer]
+        self, past: Past, caller: Caller, alias: AliasSnapshot, targets: Sequence[Target]
     ) -> Outcome:
+        """The first target that has a price, and for which limits and budgets have room."""
         refusal: Claim | None = None
         goes_on = "rate_limit" in alias.fallback_on
-        for offer in offers:
-            if refusal is not None and offer.target.is_fallback and not goes_on:
+        for target in targets:
+            if refusal is not None and target.is_fallback and not goes_on:
                 continue
-            found = offer.outcome
+            found = self._priced_at(past, caller, target.model)
+            if not found.is_priced and not caller.tenant.quarantines_unpriced:
+                continue
             used = Used(past.tokens, found.cost or 0, found.charge or 0)
-            claim = self._counted.admit(past, caller, alias, offer.target.model, used)
+            claim = self._counted.admit(past, caller, alias, target.model, used)
             if claim is None:
                 return found
             refusal = refusal or claim
             if not is_targets(claim):
-                refusal = claim
-                break
-        if refusal is None:
-            return _refused("price_unknown")
-        return _refused(*_named(refusal))
+                return _refused(*_named(claim))
+        return _refused("price_unknown") if refusal is None else _refused(*_named(refusal))
 
 
 def _refused(code: str, rule: str = "") -> Outcome:

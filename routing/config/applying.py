@@ -46,6 +46,7 @@ def apply(
     prune: bool = False,
     dry_run: bool = False,
     by: str = "",
+    note: str = "",
     expected: str | None = None,
     draft: ConfigurationVersion | None = None,
 ) -> Outcome:
@@ -62,7 +63,7 @@ def apply(
         if dry_run:
             transaction.set_rollback(True)
         elif outcome.changes:
-            record(by=by, draft=draft, note=f"From {source}" if draft is None else "")
+            record(by=by, note=note or f"From {source}", draft=draft)
     return outcome
 
 

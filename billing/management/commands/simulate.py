@@ -41,6 +41,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--prune", action="store_true", help="what the file lacks goes, as in apply_config"
         )
+        parser.add_argument(
+            "--at-most", type=duration, help="stop after so long, and say how far it came"
+        )
         parser.add_argument("--json", action="store_true", help="everything, for programs")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -55,8 +58,17 @@ class Command(BaseCommand):
             self.stderr.write(f"warning: {warning}")
         end = timezone.now()
         start = _before(end, options["since"])
+        bound = options["at_most"]
         with progress("simulating", start, end) as reached:
-            found = as_dict(simulate(draft, start=start, end=end, tenant=tenant, reached=reached))
+            simulation = simulate(
+                draft,
+                start=start,
+                end=end,
+                tenant=tenant,
+                seconds=bound.total_seconds() if bound else None,
+                reached=reached,
+            )
+        found = as_dict(simulation)
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
         else:
@@ -69,6 +81,8 @@ class Command(BaseCommand):
         for table in _tables(found):
             if table.row_count:
                 console.print(table)
+        if found["stopped_at"]:
+            console.print(f"Stopped in time: only records until {found['stopped_at']} count here.")
         console.print("What this assumes:")
         for line in found["assumed"]:
             console.print(f"- {line}")
