@@ -260,16 +260,17 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
         if request.method == "POST" and (done := self._publish(request, version)):
             return done
         try:
-            outcome, before, _ = versions.try_out(version)
+            trial = versions.try_out(version)
         except config.ConfigInvalid as invalid:
             return self._refused(request, version, invalid)
-        in_force = config.digest(before)
+        in_force = config.digest(trial.before)
         return self._page(
             request,
             "publish",
             version,
             title=f"Publish {version}" if version.state == _State.DRAFT else f"Back to {version}",
-            outcome=outcome,
+            outcome=trial.outcome,
+            forgotten=trial.forgotten,
             in_force=in_force,
             reviewed=config.digest(version.text),
             has_moved=version.state == _State.DRAFT and version.base != in_force,
@@ -319,7 +320,7 @@ def _page_of(version: ConfigurationVersion) -> str:
 
 def _whole(version: ConfigurationVersion) -> str:
     """What is in force with it: of a draft, what would be."""
-    return versions.try_out(version)[2] if version.state == _State.DRAFT else version.text
+    return versions.try_out(version).after if version.state == _State.DRAFT else version.text
 
 
 def _for_people(found: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Counted:
         )
         self._calendar = Calendar()
         self._plans: dict[tuple[str, ...], tuple[tuple[Owned, ...], Plan]] = {}
+        self._targets: dict[tuple[int, int], list[Limit]] = {}
         self._outlines: dict[tuple[object, ...], Outline] = {}
         self._running: list[_Ending] = []
         self._number = 0
@@ -139,8 +140,8 @@ class Counted:
         found = self._plans.get(name)
         if found is None:
             if len(self._plans) >= REMEMBERED:
-                self._plans.clear()
-                self._outlines.clear()
+                for remembered in (self._plans, self._targets, self._outlines):
+                    remembered.clear()  # the last two are by the identity of what is in the first
             owned = self._owners(past, caller)
             plan = caller_plan(owned, alias=alias.name, timezone=tenant.timezone)
             found = self._plans[name] = owned, plan
@@ -177,6 +178,9 @@ class Counted:
         return known
 
     def _target_limits(self, owned: tuple[Owned, ...], model: ModelSnapshot) -> list[Limit]:
+        known = self._targets.get((id(owned), id(model)))
+        if known is not None:
+            return known
         provider = model.provider
         found = target_limits(
             owned,
@@ -185,7 +189,9 @@ class Counted:
             model=Scope(model.tenant).narrowed("model", model.name),
             model_limits=model.limits,
         )
-        return [limit for limit in found if self._shared or limit.scope.owner]
+        kept = [limit for limit in found if self._shared or limit.scope.owner]
+        self._targets[id(owned), id(model)] = kept
+        return kept
 
     def _purse_claims(self, past: Past, plan: Plan) -> list[Claim]:
         return list(

@@ -147,3 +147,10 @@ def as_text(configuration: Plain) -> None:
     for place in places(configuration):
         secret: Any = place.holder["secret"]
         place.holder["secret"] = secret.reference or place.stored
+
+
+def stored_secrets(configuration: Plain) -> set[str]:
+    """`stored:PLACE` of each secret that only the database has; of a file's listed form."""
+    return {
+        place.stored for place in places(configuration) if place.holder["secret"] == place.stored
+    }

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from routing.config.applying import Outcome, apply, check_references_only, tried
-from routing.config.exporting import export
+from routing.config.exporting import export, stored
 from routing.config.problems import ConfigInvalid, Problem
+from routing.config.secret_values import stored_secrets
 from routing.models import ConfigurationVersion
 
 LARGEST_DRAFT = 2_000_000
@@ -38,12 +39,26 @@ def check_draft(text: str) -> None:
     tried(text, lambda: None, source="the draft", prune=True)
 
 
-def try_out(version: ConfigurationVersion) -> tuple[Outcome, str, str]:
-    """What publishing it would change; what is in force, and what would be. Raises
-    ConfigInvalid."""
-    before = export()
-    outcome, after = tried(version.text, export, source=str(version), prune=True)
-    return outcome, before, after
+class Trial(NamedTuple):
+    """What publishing would do: its outcome; what is in force, and what would be; and the stored
+    secrets that would be forgotten."""
+
+    outcome: Outcome
+    before: str
+    after: str
+    forgotten: list[str]
+
+
+def try_out(version: ConfigurationVersion) -> Trial:
+    """Raises ConfigInvalid."""
+    before, kept = export(), stored_secrets(stored())
+    outcome, (after, left) = tried(
+        version.text,
+        lambda: (export(), stored_secrets(stored())),
+        source=str(version),
+        prune=True,
+    )
+    return Trial(outcome, before, after, sorted(kept - left))
 
 
 def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome:
