@@ -1,5 +1,6 @@
 """Versions of the configuration, in the admin: drafts, comparisons, simulations, publishing."""
 
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -112,9 +113,13 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
     def name(self, version: ConfigurationVersion) -> str:
         return str(version)
 
-    @admin.display(description="in force from", ordering="published_at")
-    def published(self, version: ConfigurationVersion) -> Any:
-        return version.published_at
+    @admin.display(ordering="created_at")
+    def begun(self, version: ConfigurationVersion) -> str:
+        return _by_at(version.created_by, version.created_at)
+
+    @admin.display(ordering="published_at")
+    def published(self, version: ConfigurationVersion) -> str:
+        return _by_at(version.published_by, version.published_at)
 
     @admin.display(description="text")
     def shown_text(self, version: ConfigurationVersion) -> str:
@@ -312,6 +317,14 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
         for problem in invalid.problems:
             messages.error(request, f"{version} cannot be put in force. {problem}")
         return HttpResponseRedirect(_page_of(version))
+
+
+def _by_at(by: str, moment: datetime | None) -> str:
+    """`ada, 25 Nov 2026, 14:05`, in UTC."""
+    if moment is None:
+        return "-"
+    when = f"{moment.day} {moment:%b %Y, %H:%M}"
+    return f"{by}, {when}" if by else when
 
 
 def _page_of(version: ConfigurationVersion) -> str:

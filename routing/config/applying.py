@@ -47,19 +47,21 @@ def apply(
     dry_run: bool = False,
     by: str = "",
     note: str = "",
+    keeps: bool = False,
     expected: str | None = None,
     draft: ConfigurationVersion | None = None,
 ) -> Outcome:
     """Makes the database match a YAML file, and counts one change of the configuration.
 
     `source` names the file in messages. With `prune` goes what the file lacks; with `dry_run`
-    everything is done and then undone. What changed becomes a version, published by `by`: the
-    `draft` that it was, or a new one. Raises ConfigInvalid, and then nothing has changed; and
-    ConfigMoved, when what is in force is not what the digest `expected` says.
+    everything is done and then undone. With `keeps`, a secret whose `env:` or `file:` is not there
+    stays as it is stored, where that came by the same reference. What changed becomes a version,
+    published by `by`: the `draft` that it was, or a new one. Raises ConfigInvalid, and then nothing
+    has changed; and ConfigMoved, when what is in force is not what the digest `expected` says.
     """
     wanted, lines = _read(text, source)
     with _named(source), transaction.atomic():
-        outcome = _apply(wanted, lines, prune, expected)
+        outcome = _apply(wanted, lines, prune, keeps, expected)
         if dry_run:
             transaction.set_rollback(True)
         elif outcome.changes:
@@ -68,13 +70,13 @@ def apply(
 
 
 def tried(
-    text: str, look: Callable[[], T], *, source: str, prune: bool = False
+    text: str, look: Callable[[], T], *, source: str, prune: bool = False, keeps: bool = False
 ) -> tuple[Outcome, T]:
     """Applies a YAML file, looks, and undoes everything; also what `look` itself changes. Nobody
     else sees any of it: it is one transaction, which is rolled back. Raises ConfigInvalid."""
     wanted, lines = _read(text, source)
     with _named(source), transaction.atomic():
-        outcome = _apply(wanted, lines, prune)
+        outcome = _apply(wanted, lines, prune, keeps)
         found = look()
         transaction.set_rollback(True)
     return outcome, found
@@ -120,14 +122,18 @@ def _wanted(values: object, lines: dict[str, int]) -> Plain:
 
 
 def _apply(
-    wanted: Plain, lines: dict[str, int], prune: bool, expected: str | None = None
+    wanted: Plain,
+    lines: dict[str, int],
+    prune: bool,
+    keeps: bool,
+    expected: str | None = None,
 ) -> Outcome:
     """Inside a transaction."""
     take_turns()
     if expected is not None and digest(export()) != expected:
         raise ConfigMoved
     before = read()
-    problems, warnings = secret_values.resolve(wanted, secret_values.by_place(before))
+    problems, warnings = secret_values.resolve(wanted, secret_values.by_place(before), keeps=keeps)
     stored, kept = normal.keyed(before), Plain()
     target = normal.merge(stored, normal.keyed(wanted), prune)
     if prune:

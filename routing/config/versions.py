@@ -36,7 +36,7 @@ def check_draft(text: str) -> None:
         said = f"a draft has at most {LARGEST_DRAFT} characters; apply_config takes larger files"
         raise ConfigInvalid([Problem("", said)])
     check_references_only(text, source="the draft")
-    tried(text, lambda: None, source="the draft", prune=True)
+    tried(text, lambda: None, source="the draft", prune=True, keeps=True)
 
 
 class Trial(NamedTuple):
@@ -57,6 +57,7 @@ def try_out(version: ConfigurationVersion) -> Trial:
         lambda: (export(), stored_secrets(stored())),
         source=str(version),
         prune=True,
+        keeps=True,
     )
     return Trial(outcome, before, after, sorted(kept - left))
 
@@ -72,6 +73,7 @@ def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome
         version.text,
         source=str(version),
         prune=True,
+        keeps=True,
         by=by,
         note="" if is_draft else f"Back to {version}",
         expected=expected,

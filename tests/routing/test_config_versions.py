@@ -190,6 +190,23 @@ def test_rolling_back_over_a_secret_that_is_gone_says_where(apply: Apply) -> Non
         publish(first)
 
 
+def test_a_secret_that_is_unset_here_stays_while_its_reference_does(
+    apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid = (
+        'providers: {paid: {dialect: openai, base_url: "https://api.example", '
+        'credentials: [{name: main, secret: "env:SET_FOR_THE_APPLY"}]}}\n'
+    )
+    monkeypatch.setenv("SET_FOR_THE_APPLY", "sk-given")
+    apply(paid)
+    monkeypatch.delenv("SET_FOR_THE_APPLY")
+    outcome = publish(draft_of(paid + ACME))
+    assert outcome.changes == ["+ tenants.acme"]
+    assert Credential.objects.get().secret == "sk-given"
+    publish(draft_of(paid.replace("SET_FOR_THE_APPLY", "ANOTHER")))
+    assert Credential.objects.get().secret == ""
+
+
 def test_issued_keys_outlive_a_roll_back(apply: Apply) -> None:
     apply(ACME)
     first = ConfigurationVersion.objects.get()
