@@ -341,12 +341,17 @@ def _for_people(found: dict[str, Any]) -> dict[str, Any]:
     rows = [{**row, **_amounts(row)} for row in found["rows"][:MOST_ROWS]]
     return {
         **found,
+        **{name: _to_the_second(found[name]) for name in ("from", "to", "stopped_at")},
         "rows": rows,
         "left_out": len(found["rows"]) - len(rows),
         "total": {**found["total"], **_amounts(found["total"])},
         "models": found["models"][:MOST_ROWS],
         "refusals": found["refusals"][:MOST_ROWS],
     }
+
+
+def _to_the_second(moment: str | None) -> str:
+    return moment[:19].replace("T", " ") if moment else ""
 
 
 def _amounts(sums: dict[str, Any]) -> dict[str, Any]:

@@ -27,10 +27,13 @@ NOT_KNOWN = (
     "otherwise not.",
     "What a request might have cost at most is not on its record: it reserves, and is held against "
     "max_cost_per_request for, what it came to. No answer is shortened; nobody waits in a queue.",
+    "Targets by load or latency: all are alike, so that draws decide. Draws, also those by weight, "
+    "come out alike in every run, but not as they did then.",
     "The tier that a token of a tenant's own issuer named is not on its record: it has the "
     "tenant's. A key that is no more is taken to have been allowed every alias.",
     "Budgets begin with what the records before the span say; limits begin unused.",
     "A charge by the policy `reserved` is taken over as it was.",
+    "Of one tenant alone, the limits and budgets that it shares with others are left out.",
 )
 """What a simulation assumes, for whoever reads its figures."""
 
