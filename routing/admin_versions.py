@@ -66,15 +66,7 @@ class SimulateForm(forms.Form):
 
 class ConfigurationVersionAdmin(admin.ModelAdmin):
     form = DraftForm
-    list_display = (
-        "name",
-        "state",
-        "note",
-        "created_by",
-        "created_at",
-        "published_by",
-        "published",
-    )
+    list_display = ("name", "state", "note", "begun", "published")
     list_display_links = ("name",)
     list_filter = ("state",)
     list_per_page = 50
