@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -47,6 +47,7 @@ SUMMARY_COLUMNS = (
 )
 
 Write = Callable[[bytes], object]
+Row = TypeVar("Row", bound=Any)
 
 
 @dataclass(slots=True)
@@ -105,14 +106,14 @@ def record_layout(name: str, *, own: bool) -> Layout:
     return Layout(csv_bytes([[column.name for column in shown]]), csv_page, own)
 
 
-def pages_of(records: QuerySet[UsageRecord]) -> Iterator[list[UsageRecord]]:
+def pages_of(records: QuerySet[UsageRecord, Row]) -> Iterator[list[Row]]:
     """Records in the order they started.
 
     Each page begins at the instant at which the one before ended, without what that one had of it:
     no offset, no long transaction. (Comparing the rest by record id would be shorter, but SQLite
     keeps times as text, in which one instant can be written in two ways.)
     """
-    ordered = records.defer("decision").order_by("started_at", "record_id")
+    ordered = records.order_by("started_at", "record_id")
     page = list(ordered[:PAGE])
     had: set[UUID] = set()
     while page:

@@ -5,7 +5,7 @@ decimals times a mark-up of six is exact. Up to there prices are multiplied as f
 decimals are rounded to 28 digits. An amount is rounded once, half up, to nano-units.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +27,19 @@ class Tokens:
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+
+
+def charged_tokens(used: Tokens, policy: str, reserved: Callable[[], Tokens]) -> Tokens | None:
+    """What is multiplied by the prices; None: nothing is charged. `reserved` gives the most that
+    the request could have used."""
+    match policy:
+        case "nothing":
+            return None
+        case "input":
+            return Tokens(used.input, used.cached_input, used.cache_write)
+        case "reserved":
+            return reserved()
+    return used
 
 
 Price = Decimal | Fraction

@@ -230,12 +230,12 @@ def _total(counts: list[dict[str, Any]], records: QuerySet[UsageRecord], *, cost
     p95 = slowest[(requests * 95 + 99) // 100 - 1] if requests else None
     total = cast(Total, _sums(count, average=average, p95=p95, cost=cost))
     charges = _by_currency(counts, "charge")
-    total["charge"], total["currency"] = _single(charges)
+    total["charge"], total["currency"] = single(charges)
     if len(charges) > 1:
         total["charges"] = charges
     if cost:
         costs = _by_currency(counts, "cost")
-        total["cost"], total["cost_currency"] = _single(costs)
+        total["cost"], total["cost_currency"] = single(costs)
         if len(costs) > 1:
             total["costs"] = costs
     return total
@@ -249,7 +249,7 @@ def _by_currency(counts: list[dict[str, Any]], amount: str) -> dict[str, str]:
     return {currency: from_nano(nano) for currency, nano in sorted(sums.items())}
 
 
-def _single(amounts: dict[str, str]) -> tuple[str | None, str | None]:
+def single(amounts: dict[str, str]) -> tuple[str | None, str | None]:
     """The amount and its currency; nulls when there are several."""
     if len(amounts) > 1:
         return None, None

@@ -64,7 +64,7 @@ def seed() -> list[str]:
     document = load(SEED.read_text())[0]
     _with_real_providers(document, os.environ)
     missing = _only_missing(document)
-    return config.apply(dump(missing), source=SEED.name).changes
+    return config.apply(dump(missing), source=SEED.name, by="make run").changes
 
 
 def admin_password() -> str | None:

@@ -13,7 +13,8 @@ from fractions import Fraction
 
 import structlog
 
-from billing.budgets import Calendar, Purse
+from billing.budgets import Purse
+from billing.claims import Claim
 from billing.counters.asks import (
     NO_LIMIT,
     PURSE,
@@ -32,7 +33,7 @@ from billing.plans import Plan
 from billing.records import Record
 from proxy import metrics
 from proxy.budget_shares import BudgetShares
-from proxy.claims import Claim, Plans, Wanted, purse_claims
+from proxy.claims import Plans, Wanted
 from proxy.clamping import NoRoom, expose, hold_to, pass_over, room_for
 from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
@@ -56,7 +57,6 @@ class Admission:
         self.counters = counters
         self._fails_open = fails_open
         self.plans = Plans()
-        self._calendar = Calendar()
         self._shares = BudgetShares()
         self._warming: dict[str, asyncio.Task[None]] = {}
         self._notices = Notices()
@@ -257,7 +257,7 @@ class Admission:
     def budget_used(self, exchange: Exchange) -> float | None:
         """The share of the tightest budget that the request would meet, as last seen here."""
         plan = self.plans.of_caller(exchange)
-        return self._shares.tightest(purse_claims(plan, exchange, self._calendar))
+        return self._shares.tightest(self.plans.purse_claims(exchange, plan))
 
     async def release(self, exchange: Exchange) -> None:
         """Gives everything back, as if the request had not been."""

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -21,6 +20,7 @@ import orjson
 
 from proxy.errors import Unauthenticated
 from proxy.issuers import IssuerTokens
+from routing.allowed import allowed
 from routing.snapshots import AliasSnapshot
 from tenants.issuers import Verified
 from tenants.key_sets import KeySets
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"x-gateway-key", b"x-goog-api-key")
 REMEMBERED_TOKENS = 20_000
 LONGEST_TOKEN = 8_192
-_ALL = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,30 +156,6 @@ def _claims_from(said: Verified) -> _Claims:
     )
 
 
-def _allowed(
-    claims: _Claims, key: KeySnapshot, tenant: TenantSnapshot, snapshot: "Snapshot"
-) -> Mapping[str, AliasSnapshot]:
-    """Token, policy and tenant together. The tenant's own aliases are its own by nature, and win
-    over the gateway's of the same name."""
-    granted = {scope[6:] for scope in claims.scopes if scope.startswith("alias:")}
-    policy = tenant.policies.get(key.name)
-    by_policy = policy.aliases if policy else frozenset({_ALL})
-    found = {}
-    for (owner, name), alias in snapshot.routing.aliases.items():
-        if owner not in ("", tenant.name) or (
-            not owner and (tenant.name, name) in snapshot.routing.aliases
-        ):
-            continue
-        by_tenant = bool(owner) or name in tenant.aliases or _ALL in tenant.aliases
-        if (
-            by_tenant
-            and (name in granted or _ALL in granted)
-            and (name in by_policy or _ALL in by_policy)
-        ):
-            found[name] = alias
-    return MappingProxyType(found)
-
-
 def _caller(claims: _Claims, key: KeySnapshot, snapshot: "Snapshot") -> Caller:
     tenant = snapshot.tenants.get(claims.tenant)
     if tenant is None or key.tenant != claims.tenant:
@@ -194,7 +169,7 @@ def _caller(claims: _Claims, key: KeySnapshot, snapshot: "Snapshot") -> Caller:
         user=claims.user,
         tier=claims.tier or tenant.tier,
         scopes=claims.scopes,
-        aliases=_allowed(claims, key, tenant, snapshot),
+        aliases=allowed(snapshot.routing.aliases, tenant, key=key.name, scopes=claims.scopes),
     )
 
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from billing.budgets import Purse
-from proxy.claims import Claim
+from billing.claims import Claim
 
 REMEMBERED = 20_000
 

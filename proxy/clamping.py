@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from billing.budgets import Purse
+from billing.claims import Claim
 from billing.counters.asks import Short
 from proxy.bounds import Bound, Exposure, InputBound, output_bound, output_within
-from proxy.claims import Claim
 from proxy.errors import RateLimitExceeded
 from proxy.exchange import Exchange
 from routing.choose import Choice

@@ -19,11 +19,11 @@ from proxy.paths import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from billing.claims import Claim
     from billing.counters.asks import Hold
     from billing.journal import Segment
     from proxy.authenticate import Caller
     from proxy.bounds import Exposure
-    from proxy.claims import Claim
     from proxy.errors import GatewayError
     from proxy.meter import Delivered
     from proxy.store import Snapshot

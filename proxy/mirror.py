@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from billing.claims import Claim
 from billing.counters.asks import Admitted, Cold, CountersAway, Hold
 from billing.journal import Segment
 from billing.records import AttemptRow, Entry
@@ -21,7 +22,7 @@ from proxy.admit import TRIES, used_of
 from proxy.beside import note_use
 from proxy.chat.usage import Usage
 from proxy.choose import is_spoken, rates_of
-from proxy.claims import Claim, Wanted
+from proxy.claims import Wanted
 from proxy.clamping import expose
 from proxy.errors import GatewayError, StoreUnavailable, UpstreamError
 from proxy.exchange import Exchange

@@ -4,10 +4,11 @@ beside it, and given back. Budgets were reserved for all of them at once."""
 import asyncio
 from collections.abc import Sequence
 
+from billing.claims import Claim
 from billing.counters.asks import Admitted, Ask, Cold, CountersAway, Refused
 from billing.limits import Limit
 from proxy.admit import TRIES, Admission
-from proxy.claims import Claim, Wanted
+from proxy.claims import Wanted
 from proxy.errors import StoreUnavailable
 from proxy.exchange import Exchange
 from proxy.store import Store

@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 
 from billing.budgets import Budget, Purse
+from billing.claims import Claim
 from billing.limits import Limit
 from gateway_project.units import from_nano
 from proxy import metrics
-from proxy.claims import Claim
 from proxy.exchange import Exchange
 from proxy.store import Store
 from tenants import events

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from billing.claims import Claim
 from billing.records import AttemptRow
 from proxy import moves
 from proxy.beside import note_use
 from proxy.chat.usage import Usage
-from proxy.claims import Claim
 from proxy.errors import GatewayError
 from proxy.exchange import Exchange
 from proxy.itinerary import Itinerary, Step

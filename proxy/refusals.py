@@ -4,10 +4,10 @@ import datetime
 from collections.abc import Sequence
 
 from billing.budgets import Purse
+from billing.claims import Claim
 from billing.counters.asks import BUCKET, PURSE, Ask, Short
 from billing.limits import Limit
 from gateway_project.units import from_nano
-from proxy.claims import Claim
 from proxy.errors import InsufficientQuota, InvalidRequest, RateLimitExceeded
 from proxy.exchange import Exchange
 

@@ -2,12 +2,12 @@
 
 import datetime
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 import orjson
 
-from billing.pricing import Tokens
+from billing.pricing import Tokens, charged_tokens
 from billing.records import Entry, Record
 from proxy import meter, metrics
 from proxy.chat.usage import Usage
@@ -88,17 +88,6 @@ def tokens_of(usage: Usage) -> Tokens:
     return Tokens(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning)
 
 
-def _charged(exchange: Exchange, usage: Usage, policy: str) -> Tokens | None:
-    match policy:
-        case "nothing":
-            return None
-        case "input":
-            return Tokens(usage.input, usage.cached_input, usage.cache_write)
-        case "reserved":
-            return _reserved(exchange, usage)
-    return tokens_of(usage)
-
-
 def _lost(exchange: Exchange) -> tuple[int, int]:
     """What the hedges that lost cost and are charged, in nano-units."""
     attempts = exchange.attempts
@@ -125,7 +114,9 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     failed = exchange.outcome == "failed" or exchange.is_free
     lost_cost, lost_charge = _lost(exchange) if exchange.is_hedged else (0, 0)
     used = tokens_of(usage)
-    charged = None if exchange.is_free else _charged(exchange, usage, policy)
+    charged = None
+    if not exchange.is_free:
+        charged = charged_tokens(used, policy, partial(_reserved, exchange, usage))
     if rates.cost is not None:
         record.cost = 0 if failed else rates.cost.amount(used) + lost_cost
         record.cost_currency, record.cost_price_version = rates.cost.currency, rates.cost.version

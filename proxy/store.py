@@ -38,23 +38,17 @@ from billing.rebuild import adjusted_lately, settled_in, used_lately
 from billing.records import AttemptRow, Entry, Record
 from billing.requests import Sight, find, named
 from billing.scopes import Scope
-from billing.snapshots import BillingSnapshot, PricedModel, read_billing
+from billing.snapshots import BillingSnapshot
 from billing.usage import Summary, summarise
 from proxy.errors import StoreUnavailable
 from proxy.recovery import Recovery
-from routing.models import GatewaySettings
+from routing.configured import read_configured
 from routing.sharing import Sharing
-from routing.snapshots import RoutingSnapshot, read_routing
+from routing.snapshots import RoutingSnapshot
 from tenants import revisions
 from tenants.alert_thread import AlertThread
 from tenants.events import Event
-from tenants.snapshots import (
-    KeysSnapshot,
-    TenantSnapshot,
-    read_keys,
-    read_tenants,
-    read_tiers,
-)
+from tenants.snapshots import KeysSnapshot, TenantSnapshot, read_keys
 
 log = structlog.get_logger("gateway.store")
 
@@ -83,17 +77,6 @@ class Snapshot:
     tiers: Mapping[str, Terms] = field(default_factory=dict)
 
 
-def _read_configuration() -> tuple[Any, Any, Any, Any]:
-    routing = read_routing()
-    models = [
-        PricedModel(model.name, model.provider.dialect, model.upstream)
-        for model in routing.models.values()
-    ]
-    settings = GatewaySettings.objects.first() or GatewaySettings()
-    billing = read_billing(models, settings.exchange_rates)
-    return read_tenants(), routing, billing, read_tiers()
-
-
 def read_snapshot(last: Snapshot | None) -> Snapshot:
     """A snapshot of the database as it is, reusing the parts of `last` whose revision stands.
 
@@ -104,7 +87,7 @@ def read_snapshot(last: Snapshot | None) -> Snapshot:
         return last
     configuration, keys = revisions.CONFIGURATION, revisions.KEYS
     if last is None or last.revisions.get(configuration) != current.get(configuration):
-        tenants, routing, billing, tiers = _read_configuration()
+        tenants, routing, billing, tiers = read_configured()
     else:
         tenants, routing, billing = last.tenants, last.routing, last.billing
         tiers = last.tiers

@@ -16,9 +16,11 @@ from gateway_project.admin import (
     WithSecret,
     is_kept,
 )
+from routing.admin_versions import ConfigurationVersionAdmin
 from routing.models import (
     Alias,
     AliasGuard,
+    ConfigurationVersion,
     Credential,
     Fallback,
     GatewaySettings,
@@ -31,6 +33,9 @@ from routing.models import (
 
 OUT_OF_THE_WAY = 10_000
 """Added to positions while rows change places, as no two may share one."""
+
+
+admin.site.register(ConfigurationVersion, ConfigurationVersionAdmin)
 
 
 def visible(kind: type[Model] | type[Provider], tenant: int | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from gateway_project.names import SlugName, slug_constraint
 from routing.secrets import EncryptedTextField
@@ -281,3 +282,45 @@ class Fallback(models.Model):
 
     def __str__(self) -> str:
         return f"{self.alias} then {self.model}"
+
+
+class ConfigurationVersion(models.Model):
+    """The whole configuration as a YAML text: a draft, or what was in force from a moment on. It
+    holds no secret, only references to secrets."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft"
+        PUBLISHED = "published"
+        SUPERSEDED = "superseded"
+
+    state = models.CharField(max_length=16, choices=State.choices, default=State.DRAFT)
+    note = models.CharField(max_length=300, blank=True)
+    text = models.TextField()
+    base = models.CharField(
+        max_length=64, blank=True, help_text="The digest of what was in force when it was begun."
+    )
+    created_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    published_by = models.CharField(max_length=150, blank=True)
+    published_at = models.DateTimeField(null=True, blank=True)
+    replaced = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        permissions: ClassVar = [
+            ("publish_configuration", "Can publish a configuration version, or roll back to one")
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(state__in=["draft", "published", "superseded"]),
+                name="configuration_version_state_is_known",
+            ),
+            models.UniqueConstraint(
+                fields=["state"],
+                condition=Q(state="published"),
+                name="one_configuration_version_is_in_force",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}" if self.pk else "a new version"

@@ -70,12 +70,20 @@ class _Settled(NamedTuple):
 
 
 class MemoryCounters:
-    """`clock` is in milliseconds and never goes back."""
+    """`clock` is in milliseconds and never goes back; `epoch` tells the seconds since the epoch.
+    What is as if it had never been is forgotten every `tidy_ms`."""
 
     keeps_entries = False
 
-    def __init__(self, clock: Callable[[], int] = milliseconds) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int] = milliseconds,
+        epoch: Callable[[], float] = time.time,
+        tidy_ms: int = TIDY_MS,
+    ) -> None:
         self._clock = clock
+        self._epoch = epoch
+        self._tidy_ms = tidy_ms
         self._began = clock()
         self._buckets: dict[str, _Bucket] = {}
         self._slots: dict[str, list[int]] = {}
@@ -114,7 +122,7 @@ class MemoryCounters:
 
     def _take(self, asks: Sequence[Ask]) -> Answer:
         now = self._clock()
-        if now - self._tidied > TIDY_MS:
+        if now - self._tidied > self._tidy_ms:
             self._tidy(now)
         states, cold, short = self._look(asks, now)
         if cold:
@@ -281,6 +289,6 @@ class MemoryCounters:
             del self._buckets[key]
         for key in [key for key, slots in self._slots.items() if not slots[0]]:
             del self._slots[key]
-        over = time.time() - 3600
+        over = self._epoch() - 3600
         for key in [k for k, purse in self._purses.items() if 0 < purse[2] < over and not purse[1]]:
             del self._purses[key]

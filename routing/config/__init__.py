@@ -4,8 +4,29 @@ A file goes text -> yaml_text -> schema -> normal form; the database goes read -
 two are merged and compared, and write changes what differs.
 """
 
-from routing.config.applying import Outcome, apply, export, stored
+from routing.config.applying import (
+    ConfigMoved,
+    Outcome,
+    apply,
+    check_references_only,
+    tried,
+)
+from routing.config.exporting import export, stored
 from routing.config.in_force import not_in_force
 from routing.config.problems import ConfigInvalid, Problem
+from routing.config.recording import digest, in_force
 
-__all__ = ["ConfigInvalid", "Outcome", "Problem", "apply", "export", "not_in_force", "stored"]
+__all__ = [
+    "ConfigInvalid",
+    "ConfigMoved",
+    "Outcome",
+    "Problem",
+    "apply",
+    "check_references_only",
+    "digest",
+    "export",
+    "in_force",
+    "not_in_force",
+    "stored",
+    "tried",
+]

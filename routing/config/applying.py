@@ -1,25 +1,34 @@
 """Making the database match a configuration file, all or nothing."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from django.db import connection, models, transaction
+from django.db import models, transaction
 from pydantic import ValidationError
 
 from routing.config import normal, secret_values, write_prices
 from routing.config.diff import changes
 from routing.config.explain import problems_of
+from routing.config.exporting import export
 from routing.config.normal import Plain
 from routing.config.problems import ConfigInvalid, Problem, with_lines
 from routing.config.prune import keep_what_must_stay
 from routing.config.read import read
+from routing.config.recording import catch_up, digest, record, take_turns
 from routing.config.references import dangling
 from routing.config.schema import Document
 from routing.config.write import write
-from routing.config.yaml_text import dump, load
+from routing.config.yaml_text import load
+from routing.models import ConfigurationVersion
 from tenants import revisions
 
-_LOCK = 0x67617465
-"""Two that apply at once take turns: by an advisory lock on PostgreSQL; SQLite has one writer."""
+T = TypeVar("T")
+
+
+class ConfigMoved(Exception):
+    """What is in force is no longer what it was."""
 
 
 @dataclass(frozen=True)
@@ -30,41 +39,79 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-def apply(text: str, *, source: str, prune: bool = False, dry_run: bool = False) -> Outcome:
+def apply(
+    text: str,
+    *,
+    source: str,
+    prune: bool = False,
+    dry_run: bool = False,
+    by: str = "",
+    note: str = "",
+    keeps: bool = False,
+    expected: str | None = None,
+    draft: ConfigurationVersion | None = None,
+) -> Outcome:
     """Makes the database match a YAML file, and counts one change of the configuration.
 
     `source` names the file in messages. With `prune` goes what the file lacks; with `dry_run`
-    everything is done and then undone. Raises ConfigInvalid, and then nothing has changed.
+    everything is done and then undone. With `keeps`, a secret whose `env:` or `file:` is not there
+    stays as it is stored, where that came by the same reference. What changed becomes a version,
+    published by `by`: the `draft` that it was, or a new one. Raises ConfigInvalid, and then nothing
+    has changed; and ConfigMoved, when what is in force is not what the digest `expected` says.
     """
-    try:
-        values, lines = load(text)
-        wanted = _wanted(values, lines)
-        with transaction.atomic():
-            outcome = _apply(wanted, lines, prune)
-            if dry_run:
-                transaction.set_rollback(True)
-    except ConfigInvalid as invalid:
-        raise ConfigInvalid(invalid.problems, source) from None
+    wanted, lines = _read(text, source)
+    with _named(source), transaction.atomic():
+        outcome = _apply(wanted, lines, prune, keeps, expected)
+        if dry_run:
+            transaction.set_rollback(True)
+        elif outcome.changes:
+            record(by=by, note=note or f"From {source}", draft=draft)
     return outcome
 
 
-def export() -> str:
-    """The database as a YAML file; applying it changes nothing. Secrets are references."""
-    configuration = stored()
+def tried(
+    text: str, look: Callable[[], T], *, source: str, prune: bool = False, keeps: bool = False
+) -> tuple[Outcome, T]:
+    """Applies a YAML file, looks, and undoes everything; also what `look` itself changes. Nobody
+    else sees any of it: it is one transaction, which is rolled back. Raises ConfigInvalid."""
+    wanted, lines = _read(text, source)
+    with _named(source), transaction.atomic():
+        outcome = _apply(wanted, lines, prune, keeps)
+        found = look()
+        transaction.set_rollback(True)
+    return outcome, found
+
+
+def check_references_only(text: str, *, source: str) -> None:
+    """Raises ConfigInvalid for a secret that is none: a file to be kept as it is must not hold
+    literals. Also for what the schema refuses, as no secret can be found there."""
+    wanted, lines = _read(text, source)
+    problems = [
+        Problem(
+            place.path,
+            "a draft holds no secret itself: write env:NAME, file:/path, "
+            f"or '{place.stored}' for the one that is stored",
+        )
+        for place in secret_values.places(wanted)
+        if not place.is_reference
+    ]
+    if problems:
+        raise ConfigInvalid(with_lines(problems, lines), source)
+
+
+def _read(text: str, source: str) -> tuple[Plain, dict[str, int]]:
+    with _named(source):
+        values, lines = load(text)
+        return _wanted(values, lines), lines
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Problems say which file they are in."""
     try:
-        shown = Document.model_validate(configuration).model_dump(exclude_defaults=True)
-    except ValidationError:
-        # Somebody wrote what the schema does not know; the file shows it, and applying names it.
-        shown = configuration
-    sections = {section: entry for section, entry in shown.items() if entry}
-    return dump({"version": 1, **sections})
-
-
-def stored() -> Plain:
-    """The database in the listed form, secrets as the file writes them."""
-    configuration = read()
-    secret_values.as_text(configuration)
-    return configuration
+        yield
+    except ConfigInvalid as invalid:
+        raise ConfigInvalid(invalid.problems, source) from None
 
 
 def _wanted(values: object, lines: dict[str, int]) -> Plain:
@@ -74,11 +121,19 @@ def _wanted(values: object, lines: dict[str, int]) -> Plain:
         raise ConfigInvalid(with_lines(problems_of(invalid), lines)) from None
 
 
-def _apply(wanted: Plain, lines: dict[str, int], prune: bool) -> Outcome:
+def _apply(
+    wanted: Plain,
+    lines: dict[str, int],
+    prune: bool,
+    keeps: bool,
+    expected: str | None = None,
+) -> Outcome:
     """Inside a transaction."""
-    _take_turns()
+    take_turns()
+    if expected is not None and digest(export()) != expected:
+        raise ConfigMoved
     before = read()
-    problems, warnings = secret_values.resolve(wanted, secret_values.by_place(before))
+    problems, warnings = secret_values.resolve(wanted, secret_values.by_place(before), keeps=keeps)
     stored, kept = normal.keyed(before), Plain()
     target = normal.merge(stored, normal.keyed(wanted), prune)
     if prune:
@@ -89,15 +144,10 @@ def _apply(wanted: Plain, lines: dict[str, int], prune: bool) -> Outcome:
     if problems:
         raise ConfigInvalid(with_lines(problems, lines))
     if lines_changed := changes(stored, target):
+        catch_up()
         _write(stored, target)
         revisions.bump(revisions.CONFIGURATION)
     return Outcome(lines_changed, warnings)
-
-
-def _take_turns() -> None:
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
 def _write(stored: Plain, target: Plain) -> None:

@@ -3,7 +3,7 @@ on export, and is named at start so that nobody relies on it."""
 
 from collections.abc import Iterator
 
-from routing.config.applying import stored
+from routing.config.exporting import stored
 from routing.config.normal import Plain
 
 IN_FORCE: dict[str, set[str]] = {

@@ -40,6 +40,12 @@ class Place:
     def stored(self) -> str:
         return STORED + self.name
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether a file's text stands here for a secret and is none."""
+        text: str = self.holder["secret"]
+        return text.startswith((STORED, *SOURCES))
+
 
 def places(configuration: Plain) -> Iterator[Place]:
     """Every secret of a configuration in the listed form."""
@@ -92,16 +98,22 @@ def _from_file(path: str) -> str:
 SOURCES: dict[str, Callable[[str], str]] = {"env:": _from_environment, "file:": _from_file}
 
 
-def resolve(wanted: Plain, stored: dict[str, Secret]) -> tuple[list[Problem], list[str]]:
+def resolve(
+    wanted: Plain, stored: dict[str, Secret], *, keeps: bool = False
+) -> tuple[list[Problem], list[str]]:
     """Puts a Secret in each place of a listed configuration. Returns problems and warnings.
 
-    `stored` holds what the database has, by the place's name.
+    `stored` holds what the database has, by the place's name. With `keeps` it stands also where a
+    reference stays as it is and leads nowhere in this process.
     """
     problems: list[Problem] = []
     warnings: list[str] = []
     for place in places(wanted):
         try:
-            secret, warning = _resolved(place, place.holder["secret"], stored.get(place.name))
+            held = stored.get(place.name)
+            secret, warning = _resolved(place, place.holder["secret"], held)
+            if keeps and held and not secret.value and secret.reference == held.reference:
+                secret, warning = held, "" if held.value else warning
         except ValueError as error:
             problems.append(Problem(place.path, str(error)))
             continue
@@ -141,3 +153,10 @@ def as_text(configuration: Plain) -> None:
     for place in places(configuration):
         secret: Any = place.holder["secret"]
         place.holder["secret"] = secret.reference or place.stored
+
+
+def stored_secrets(configuration: Plain) -> set[str]:
+    """`stored:PLACE` of each secret that only the database has; of a file's listed form."""
+    return {
+        place.stored for place in places(configuration) if place.holder["secret"] == place.stored
+    }

@@ -9,21 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.budgets import Calendar, period_at
+from billing.claims import Claim, Outline, limit_claims, purse_claims, strictest
 from billing.counters.asks import NO_LIMIT, Ask
 from billing.limits import Limit
 from billing.plans import NO_TERMS, Asking, Plan, Terms, caller_plan, owners
 from billing.scopes import Scope
 from proxy.bounds import Bound, Exposure
-from proxy.claims import (
-    ASSUMED_OUTPUT,
-    Claim,
-    Outline,
-    Plans,
-    Wanted,
-    limit_claims,
-    purse_claims,
-    strictest,
-)
+from proxy.claims import ASSUMED_OUTPUT, Plans, Wanted
 from proxy.exchange import Exchange, Rates
 from proxy.store import Snapshot
 from routing.choose import Target
@@ -45,7 +37,14 @@ def claims(found: Plan, asked: Exchange | None = None) -> list[Claim]:
     asked = asked or exchange("/v1/chat/completions", CHAT)
     return [
         *limit_claims(found.limits, "acme", asked.user),
-        *purse_claims(found, asked, Calendar()),
+        *purse_claims(
+            found,
+            Calendar(),
+            tenant="acme",
+            user=asked.user,
+            labels=asked.labels,
+            moment=asked.started_at,
+        ),
     ]
 
 

@@ -5,10 +5,10 @@ from typing import Any, cast
 import pytest
 
 from billing.budgets import period_at, read_purses
+from billing.claims import Claim
 from billing.limits import read_limits
 from billing.scopes import Scope
 from proxy import notices
-from proxy.claims import Claim
 from proxy.exchange import Exchange, Rates
 from proxy.notices import SUSTAINED_GAP, SUSTAINED_SECONDS, Notices
 from proxy.store import Store

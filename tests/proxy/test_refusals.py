@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from billing.budgets import period_at, read_purses
+from billing.claims import Claim
 from billing.counters.asks import Short
 from billing.limits import read_limits
 from billing.scopes import Scope
-from proxy.claims import Claim
 from proxy.errors import InvalidRequest
 from proxy.refusals import check_size, left_headers, over_budget, over_limit
 from tests.proxy.asking import STARTED, exchange

@@ -2,15 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from billing.exports import (
     ControlTotal,
@@ -23,6 +18,7 @@ from billing.exports import (
 )
 from billing.periods import moment
 from billing.usage import DIMENSIONS, is_known, summarise, within
+from gateway_project.progress import progress
 from gateway_project.units import from_nano
 
 
@@ -84,9 +80,9 @@ class Command(BaseCommand):
         if options["by"]:
             summary = summarise(by=options["by"], cost=tenant is None, **span)
             return export_summary(summary, name=options["format"], tenant=tenant, write=write)
-        with _progress(options["start"], options["end"]) as reached:
+        with progress("exporting", options["start"], options["end"]) as reached:
             return export_records(
-                pages_of(within(**span)),
+                pages_of(within(**span).defer("decision")),
                 layout=record_layout(options["format"], own=tenant is not None),
                 write=write,
                 reached=reached,
@@ -108,19 +104,3 @@ class Command(BaseCommand):
             ]
         lines.append(f"sha256 {total.sha256}")
         self.stderr.write("\n".join(lines), style_func=str)
-
-
-@contextmanager
-def _progress(start: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
-    """A bar on a terminal: how far through the period the export is. Counting would cost a scan."""
-    columns = (TextColumn("exporting"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    console = Console(stderr=True)
-    with Progress(
-        *columns,
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        task = bar.add_task("exporting", total=(end - start).total_seconds())
-        yield lambda now: bar.update(task, completed=(now - start).total_seconds())

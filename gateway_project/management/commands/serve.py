@@ -110,7 +110,7 @@ class Command(BaseCommand):
         if path is None:
             return
         try:
-            outcome = config.apply(path.read_text(), source=str(path))
+            outcome = config.apply(path.read_text(), source=str(path), by="GATEWAY_CONFIG")
         except OSError as error:
             raise CommandError(f"GATEWAY_CONFIG cannot be read: {error}") from None
         except config.ConfigInvalid as invalid:

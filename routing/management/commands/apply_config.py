@@ -1,11 +1,11 @@
 """`manage.py apply_config FILE [--dry-run] [--prune]`."""
 
-import sys
-from pathlib import Path
+import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from gateway_project.files import text_of
 from routing import config
 
 
@@ -31,7 +31,11 @@ class Command(BaseCommand):
         source = options["file"]
         try:
             outcome = config.apply(
-                _text(source), source=source, prune=options["prune"], dry_run=options["dry_run"]
+                text_of(source),
+                source=source,
+                prune=options["prune"],
+                dry_run=options["dry_run"],
+                by=_who(),
             )
         except config.ConfigInvalid as invalid:
             raise CommandError(f"{source}: nothing was changed\n{invalid}") from None
@@ -43,11 +47,9 @@ class Command(BaseCommand):
             self.stderr.write("dry run: nothing was changed")
 
 
-def _text(source: str) -> str:
+def _who() -> str:
+    """The command, and the user of the machine who gave it."""
     try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        raise CommandError(f"{source}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise CommandError(f"{source}: the file is not UTF-8") from None
+        return f"apply_config ({getpass.getuser()})"
+    except (OSError, KeyError):  # a container may run as a number without a name
+        return "apply_config"

@@ -1,0 +1,28 @@
+"""The database as a configuration file."""
+
+from pydantic import ValidationError
+
+from routing.config import secret_values
+from routing.config.normal import Plain
+from routing.config.read import read
+from routing.config.schema import Document
+from routing.config.yaml_text import dump
+
+
+def export() -> str:
+    """The database as a YAML file; applying it changes nothing. Secrets are references."""
+    configuration = stored()
+    try:
+        shown = Document.model_validate(configuration).model_dump(exclude_defaults=True)
+    except ValidationError:
+        # Somebody wrote what the schema does not know; the file shows it, and applying names it.
+        shown = configuration
+    sections = {section: entry for section, entry in shown.items() if entry}
+    return dump({"version": 1, **sections})
+
+
+def stored() -> Plain:
+    """The database in the listed form, secrets as the file writes them."""
+    configuration = read()
+    secret_values.as_text(configuration)
+    return configuration
