@@ -101,7 +101,7 @@ class Proxy:
             query=scope["query_string"],
         )
         if endpoint is not None and method == "POST":
-            await pipeline.run(exchange, self.worker, scope["headers"], receive, reply)
+            await pipeline.run(exchange, self.worker, scope, receive, reply)
             return
         try:
             if reading is None and endpoint is None:
