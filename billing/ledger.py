@@ -37,29 +37,27 @@ _FIELDS: Mapping[type, list[Any]] = {
 }
 
 
-def _as_stored(moment: str) -> str:
+def _as_stored(moment: str, is_sqlite: bool) -> str:
     """As Django writes it: SQLite compares text, and holds naive UTC with a blank; PostgreSQL reads
     ISO-8601."""
-    if connection.vendor != "sqlite":
+    if not is_sqlite:
         return moment
     return moment[:26].replace("T", " ").removesuffix(".000000")
 
 
-def _as_uuid(text: str) -> str:
-    return text.replace("-", "") if connection.vendor == "sqlite" else text
-
-
-def _stored(row: Record | AttemptRow) -> list[Any]:
+def _stored(row: Record | AttemptRow, is_sqlite: bool) -> list[Any]:
     values = list(msgspec.structs.astuple(row))
-    values[0], values[2] = _as_uuid(row.record_id), _as_stored(row.started_at)
+    if is_sqlite:
+        values[0] = row.record_id.replace("-", "")
+        values[2] = _as_stored(row.started_at, is_sqlite)
     return values
 
 
-def _bounded(row: Record | AttemptRow) -> list[Any]:
+def _bounded(row: Record | AttemptRow, is_sqlite: bool) -> list[Any]:
     """The row as its columns can hold it: text without null characters and not too long, numbers
     not too large. What an upstream reports in error must not cost us the record."""
     fields = _FIELDS[type(row)]
-    return [_fitted(*pair) for pair in zip(fields, _stored(row), strict=True)]
+    return [_fitted(*pair) for pair in zip(fields, _stored(row, is_sqlite), strict=True)]
 
 
 def _fitted(field: "Field[Any, Any]", value: Any) -> Any:
@@ -86,17 +84,21 @@ def _write(
     entries: Sequence[Entry],
     refusals: Refusals,
     now: datetime.datetime,
-    stored: Callable[[Record | AttemptRow], list[Any]],
+    stored: Callable[[Record | AttemptRow, bool], list[Any]],
 ) -> None:
+    # Asked once for a batch: a look at `connection` costs more than a row may.
+    is_sqlite = connection.vendor == "sqlite"
     with transaction.atomic(), connection.cursor() as cursor:
         if entries:
-            cursor.executemany(_RECORDS, [stored(entry.record) for entry in entries])
-            attempts = [stored(attempt) for entry in entries for attempt in entry.attempts]
+            cursor.executemany(_RECORDS, [stored(entry.record, is_sqlite) for entry in entries])
+            attempts = [
+                stored(attempt, is_sqlite) for entry in entries for attempt in entry.attempts
+            ]
             if attempts:
                 cursor.executemany(_ATTEMPTS, attempts)
         if refusals:
             hour = now.astimezone(datetime.UTC).replace(minute=0, second=0, microsecond=0)
-            moment = _as_stored(hour.isoformat(timespec="microseconds"))
+            moment = _as_stored(hour.isoformat(timespec="microseconds"), is_sqlite)
             cursor.executemany(
                 _REFUSALS,
                 # Sorted, so that two writers lock the rows in the same order.

@@ -98,7 +98,9 @@ class Proxy:
 
     async def _serve(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         path, method, headers = scope["path"], scope["method"], dict(scope["headers"])
-        endpoint, reading = find_endpoint(path, scope["query_string"]), find_reading(path, headers)
+        endpoint = find_endpoint(path, scope["query_string"])
+        asks_upstream = endpoint is not None and method == "POST"
+        reading = None if asks_upstream else find_reading(path, headers)
         now = time.time()
         try:
             snapshot = self.worker.store.snapshot
@@ -114,8 +116,8 @@ class Proxy:
             started_at=now,
             query=scope["query_string"],
         )
-        if endpoint is not None and method == "POST":
-            await pipeline.run(exchange, self.worker, scope["headers"], receive, reply)
+        if asks_upstream:
+            await pipeline.run(exchange, self.worker, scope, receive, reply)
             return
         try:
             if reading is None and endpoint is None:

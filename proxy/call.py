@@ -5,7 +5,6 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -160,10 +159,11 @@ def _chat_body(
 def _asked(exchange: Exchange, limit: int | None) -> ChatRequest:
     """The canonical request as it goes out. Where the path asks for a stream (Gemini's), the body
     does not say so."""
-    changed: dict[str, Any] = {"stream": exchange.stream}
-    if limit is not None:
-        changed["max_output_tokens"] = limit
-    return msgspec.structs.replace(exchange.read_request(), **changed)
+    request, stream = exchange.read_request(), exchange.stream
+    if request.stream == stream and limit in (None, request.max_output_tokens):
+        return request
+    most = request.max_output_tokens if limit is None else limit
+    return msgspec.structs.replace(request, stream=stream, max_output_tokens=most)
 
 
 def output_limit(exchange: Exchange, target: Target) -> int | None:

@@ -8,11 +8,13 @@ admitted is settled in `finally`, whatever became of it, and before its last byt
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
 from billing.counters.asks import CountersAway
-from proxy import attempt, metrics, mirror
+from proxy import attempt, departure, metrics, mirror
 from proxy.admit import finish
 from proxy.body import CallerGone, Receive, check_head, parse_json, read_body
 from proxy.choose import check_kind, choose_targets, find_alias
@@ -41,13 +43,10 @@ CALLER_GONE = 499
 
 
 async def run(
-    exchange: Exchange,
-    worker: Worker,
-    credentials: list[tuple[bytes, bytes]],
-    receive: Receive,
-    reply: Reply,
+    exchange: Exchange, worker: Worker, scope: dict[str, Any], receive: Receive, reply: Reply
 ) -> None:
     """Answers one request that goes to an upstream."""
+    credentials = scope["headers"]
     try:
         await authenticate(exchange, worker, credentials, receive)
         await read_request(exchange, receive)
@@ -61,12 +60,12 @@ async def run(
         log.exception("a request failed inside the gateway", request_id=exchange.request_id)
         await refuse(exchange, worker, GatewayError(_OUR_FAULT), reply)
         return
-    watching = asyncio.create_task(_watch(exchange, receive, asyncio.current_task()))
+    stop_watching = departure.watch(scope, receive, _interrupter(exchange))
     try:
         if not await admit(exchange, worker, reply):
             return
         last = await _answer(exchange, worker, reply)
-        watching.cancel()
+        stop_watching()
         if last is not None:
             await _send_last(exchange, reply, last)
             mirror.offer(exchange, worker)
@@ -74,7 +73,7 @@ async def run(
         # The caller left between the last bytes and their end: all is settled, nobody is there.
         pass
     finally:
-        watching.cancel()
+        stop_watching()
         if exchange.answer is not None:
             await exchange.answer.close()
 
@@ -174,15 +173,16 @@ async def refuse(exchange: Exchange, worker: Worker, error: GatewayError, reply:
     await _send_error(exchange, reply, error)
 
 
-async def _watch(
-    exchange: Exchange, receive: Receive, working: "asyncio.Task[None] | None"
-) -> None:
-    """Cancels the work as soon as the caller has hung up."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    exchange.caller_left = True
-    if working is not None:
+def _interrupter(exchange: Exchange) -> Callable[[], None]:
+    """What cancels the work as soon as the caller has hung up."""
+    working = asyncio.current_task()
+    assert working is not None
+
+    def departed() -> None:
+        exchange.caller_left = True
         working.cancel()
+
+    return departed
 
 
 async def _answer(exchange: Exchange, worker: Worker, reply: Reply) -> bytes | None:

@@ -1,8 +1,8 @@
 """What a request's headers ask of the gateway, checked; each error names its header."""
 
 import asyncio
+import os
 import re
-import secrets
 
 from gateway_project.names import SLUG_PATTERN
 from gateway_project.units import parse_duration
@@ -20,7 +20,7 @@ def request_id(given: bytes | None) -> str:
     """The caller's correlation id when it is a safe token, else a fresh one."""
     if given is not None and SAFE_TOKEN.fullmatch(given):
         return given.decode()
-    return f"req_{secrets.token_hex(12)}"
+    return f"req_{os.urandom(12).hex()}"
 
 
 def _labels(text: str) -> dict[str, str]:

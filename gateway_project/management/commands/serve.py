@@ -58,7 +58,7 @@ class Command(BaseCommand):
             fd=options["fd"],
             workers=options["workers"],
             loop="uvloop",
-            http="httptools",
+            http="gateway_project.http_protocol:HttpProtocol",
             lifespan="on",
             access_log=False,
             log_config=None,
