@@ -109,7 +109,7 @@ class Prober:
     async def _go(self, one: Round) -> None:
         one.asked_at = time.monotonic()
         try:
-            turn = f"list/{one.provider.tenant}/{one.provider.name}"
+            turn = f"{one.provider.tenant}/{one.provider.name}"
             seconds = 2 * one.probe.interval + one.probe.timeout
             one.is_failing = await self._standing.sharing.claim_turn(
                 turn, seconds

@@ -122,7 +122,8 @@ class Together:
         return granted
 
     async def claim_turn(self, name: str, seconds: float) -> bool:
-        return await self._claim([(name, "")], int(seconds * 1_000))
+        # No subject has such a name, and so no record is compared.
+        return await self._claim([(f"turn/{name}", "")], int(seconds * 1_000))
 
     async def _claim(self, wanted: Sequence[tuple[str, str]], milliseconds: int) -> bool:
         try:

@@ -73,7 +73,7 @@ def test_without_redis_there_is_nobody_to_tell() -> None:
 async def test_a_lone_worker_may_always_probe() -> None:
     alone = Alone()
     assert await alone.claim_probe([MODEL])
-    assert await alone.claim_turn("lists", 1.0)
+    assert await alone.claim_turn("/openai", 1.0)
     assert not alone.problem
 
 
@@ -168,12 +168,12 @@ async def test_what_a_dead_worker_claimed_is_free_after_a_second(url: str) -> No
 
 async def test_a_turn_stays_with_whoever_has_it(url: str) -> None:
     async with _workers(url, 2) as (one, other):
-        assert await one.claim_turn("lists//openai", 0.3)
-        assert not await other.claim_turn("lists//openai", 0.3)
-        assert await other.claim_turn("lists//mistral", 0.3)
-        assert await one.claim_turn("lists//openai", 0.3)
+        assert await one.claim_turn("/openai", 0.3)
+        assert not await other.claim_turn("/openai", 0.3)
+        assert await other.claim_turn("/mistral", 0.3)
+        assert await one.claim_turn("/openai", 0.3)
         await asyncio.sleep(0.35)
-        assert await other.claim_turn("lists//openai", 0.3)
+        assert await other.claim_turn("/openai", 0.3)
 
 
 async def test_there_are_so_many_records_and_no_more(redis_url: str) -> None:
