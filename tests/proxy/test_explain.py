@@ -24,6 +24,9 @@ PAIR = new_pair("acme-1")
 CLAMPED = 200
 PRICES = {"input": "1", "output": "10"}
 
+_ALONE = {"first_token_ms": None, "usage": None, "charge": None}
+"""Of a whole answer, and of what was not asked beside another."""
+
 
 def _targets(*models: str, **fields: Any) -> dict[str, Any]:
     return {"targets": [{"model": model} for model in models], **fields}
@@ -167,6 +170,7 @@ def test_the_whole_decision_of_an_answer_that_fell_back(
         "status": 500,
         "error_kind": "server_error",
         "error": "The upstream answered 500: The model [redacted] fell over.",
+        **_ALONE,
     }
     assert good == {
         "ordinal": 2,
@@ -176,6 +180,7 @@ def test_the_whole_decision_of_an_answer_that_fell_back(
         "status": 200,
         "error_kind": "",
         "error": "",
+        **_ALONE,
     }
     assert {name: fact for name, fact in told.items() if name not in timed} == {
         "record_id": answer.headers["x-gateway-record-id"],
