@@ -82,9 +82,13 @@ class Together:
             over, self._claimed = self._claimed - held, held
             news = self.circuits.take_news()
             said = {"news": list(news.items()), "held": _names(held), "over": _names(over)}
-            self.problem = await self._told(said)
-            if self.problem:
-                self.circuits.put_back(news)
+            was_told = False
+            try:
+                self.problem = await self._told(said)
+                was_told = not self.problem
+            finally:  # also where whoever waits for this leaves
+                if not was_told:
+                    self.circuits.put_back(news)
 
     async def _told(self, said: dict[str, Any]) -> str:
         """Empty once it was said and the answer heard, else why not."""

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.dialects import OUTBOUND
+from proxy.probing import LISTS
 from tests.fake_upstream import (
     LISTED,
     FakeUpstream,
@@ -112,6 +114,10 @@ def test_each_dialect_is_asked_where_it_lists_its_models(
     assert asked.body == b""
     assert asked.header("x-organisation") == "ours"
     assert "x-user-id" not in asked.names
+
+
+def test_every_dialect_of_providers_has_its_list() -> None:
+    assert set(LISTS) == set(OUTBOUND) == set(DIALECTS)
 
 
 def test_who_does_not_say_so_is_not_asked(caller: httpx.Client, upstream: FakeUpstream) -> None:

@@ -127,3 +127,17 @@ def test_without_encryption_keys_the_secret_key_opens_them(
     use_keys()
     with pytest.raises(SecretUnreadable):
         decrypt(stored)
+
+
+def test_a_fingerprint_tells_secrets_apart_and_only_this_installation_can_make_it(
+    settings: Any,
+) -> None:
+    secrets._fingerprint_key.cache_clear()
+    ours = secrets.fingerprint("sk-a")
+    assert ours == secrets.fingerprint("sk-a") != secrets.fingerprint("sk-b")
+    settings.SECRET_KEY = "another secret key, also long enough"
+    secrets._fingerprint_key.cache_clear()
+    try:
+        assert secrets.fingerprint("sk-a") != ours
+    finally:
+        secrets._fingerprint_key.cache_clear()

@@ -253,3 +253,18 @@ async def test_a_start_without_redis_takes_a_moment_and_does_not_fail() -> None:
     assert worker.problem
     assert time.monotonic() - began < 3
     await worker.stop()
+
+
+async def test_news_are_told_later_where_whoever_waited_for_it_left(redis_url: str) -> None:
+    _flush(redis_url)
+    client = redis.Redis.from_url(redis_url)
+    worker = Together(redis_url)
+    await worker.exchange()
+    _trip(worker)
+    leaving = asyncio.create_task(worker.exchange())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    await worker.exchange()
+    assert client.hexists(KEY, name_of(MODEL))
+    await worker.stop()
