@@ -240,6 +240,16 @@ class GatewayProcess(AbstractContextManager["GatewayProcess"]):
         assert self._server is not None
         self._server.terminate()
 
+    def is_closed(self) -> bool | None:
+        """True once nobody listens any more; None before, for `eventually`."""
+        try:
+            httpx.get(f"{self.url}/healthz", timeout=1, trust_env=False)
+        except httpx.ConnectError:
+            return True
+        except httpx.TransportError:
+            return None
+        return None
+
     def wait(self) -> int:
         """The exit code, once the server has ended."""
         assert self._server is not None

@@ -32,6 +32,13 @@ class Heard:
         return self.sent + self.seconds
 
     @property
+    def is_whole(self) -> bool:
+        """It was answered to the end: a stream with the mark of one."""
+        streamed = self.headers.get("content-type", "").startswith("text/event-stream")
+        ends = (b"data: [DONE]\n\n", b'"type":"message_stop"}\n\n') if streamed else (b"}",)
+        return self.status == 200 and self.end.endswith(ends)
+
+    @property
     def record_id(self) -> str:
         return self.headers["x-gateway-record-id"]
 

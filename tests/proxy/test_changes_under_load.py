@@ -60,12 +60,6 @@ def _either(number: int) -> Document:
     return ask(stream=bool(number % 2))
 
 
-def _is_whole(heard: Heard) -> bool:
-    streamed = heard.headers["content-type"].startswith("text/event-stream")
-    ends = (b"data: [DONE]\n\n", b'message_stop"}\n\n') if streamed else (b"}",)
-    return heard.status == 200 and heard.end.endswith(ends)
-
-
 @pytest.fixture
 def changing(
     upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
@@ -86,7 +80,7 @@ def test_every_request_is_answered_by_one_version_of_the_configuration(
             changing.apply(_version(upstream, number))
             time.sleep(0.55)
     heard = load.heard
-    assert [one for one in heard if not _is_whole(one)] == []
+    assert [one for one in heard if not one.is_whole] == []
     records = {row["record_id"]: row for row in changing.wait_for_records(len(heard))}
     asked = {request.header("x-request-id"): request for request in upstream.received}
     versions: Counter[int] = Counter()
@@ -145,26 +139,16 @@ def test_a_hundred_streams_end_whole_after_sigterm(
         asking = threads.submit(_ask_for_streams, changing, key, threads)
         eventually(lambda: len(upstream.received) == STREAMS or None, within=20)
         changing.terminate()
-        eventually(lambda: _is_closed(changing), within=10, what="the end of listening")
+        eventually(changing.is_closed, within=10, what="the end of listening")
         go_on.set()
         heard = asking.result(timeout=60)
     assert changing.wait() == 0
-    assert [one for one in heard if not _is_whole(one)] == []
+    assert [one for one in heard if not one.is_whole] == []
     records = changing.wait_for_records(STREAMS)
     assert Counter(row["outcome"] for row in records) == {"completed": STREAMS}
     assert {row["record_id"] for row in records} == {one.record_id for one in heard}
     assert {row["charge"] for row in records} == {_cost(0)}
     assert list(changing.spool.glob("*.journal")) == []
-
-
-def _is_closed(gateway: GatewayProcess) -> bool | None:
-    try:
-        httpx.get(gateway.url + "/healthz", timeout=1, trust_env=False)
-    except httpx.ConnectError:
-        return True
-    except httpx.TransportError:
-        return None
-    return None
 
 
 @pytest.mark.once

@@ -53,7 +53,7 @@ def test_streams_end_whole_and_are_recorded(
         pending = threads.submit(_ask_whole, stopping, key.headers)
         eventually(lambda: len(upstream.received) == 2 or None, within=5)
         stopping.terminate()
-        eventually(lambda: _is_closed(stopping), within=5, what="the end of listening")
+        eventually(stopping.is_closed, within=5, what="the end of listening")
         go_on.set()
         body = b"".join(answer.iter_raw())
         also = pending.result(timeout=20)
@@ -70,16 +70,6 @@ def _ask_whole(gateway: GatewayProcess, headers: dict[str, str]) -> httpx.Respon
     return httpx.post(
         gateway.url + "/chat/pro", json=ask(), headers=headers, timeout=20, trust_env=False
     )
-
-
-def _is_closed(gateway: GatewayProcess) -> bool | None:
-    try:
-        httpx.get(gateway.url + "/healthz", timeout=1, trust_env=False)
-    except httpx.ConnectError:
-        return True
-    except httpx.TransportError:
-        return None
-    return None
 
 
 def test_connections_that_rest_do_not_hold_it_up(

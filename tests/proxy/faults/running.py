@@ -29,8 +29,8 @@ Fallback = Literal["none", "usual", "named"]
 
 CALLERS = ("openai", "anthropic")
 AT_ONCE = 8
-MANY = 10
-"""A fault with more variants than that takes the fallbacks in turn."""
+MANY = 2
+"""A fault with more variants than that takes the fallbacks in turn, one a variant."""
 FIRST_FAILURE = {"failures": 1, "window": "60s", "cooldown": "10m"}
 
 
