@@ -231,7 +231,7 @@ def test_only_what_differs_is_written(apply: Apply, small_file: str) -> None:
         query["sql"] for query in queries if query["sql"].startswith(("INSERT", "UPDATE", "DELETE"))
     ]
     tables = {sql.split('"')[1] for sql in written}
-    assert tables == {"tenants_tenant", "tenants_revision"}
+    assert tables == {"tenants_tenant", "tenants_revision", "routing_configurationversion"}
 
 
 def test_what_an_administrator_mistyped_is_mended(apply: Apply) -> None:

@@ -57,6 +57,7 @@ AMONG_THE_ADJUSTMENTS: dict[type[models.Model], Make] = {
 }
 RECORDS = {
     tenants.Revision,
+    routing.ConfigurationVersion,
     tenants.Alert,
     tenants.Delivery,
     billing.UsageRecord,

@@ -36,6 +36,7 @@ class Command(BaseCommand):
                 prune=options["prune"],
                 dry_run=options["dry_run"],
                 by=_who(),
+                note="From standard input" if source == "-" else "",
             )
         except config.ConfigInvalid as invalid:
             raise CommandError(f"{source}: nothing was changed\n{invalid}") from None
