@@ -15,19 +15,21 @@ class Patience:
     def __init__(self, exchange: Exchange, seconds: float | None) -> None:
         self._exchange = exchange
         self._seconds = seconds
-        self._timeout = asyncio.timeout(None)
+        self._timeout: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
         if self._seconds is not None:
+            self._timeout = asyncio.timeout(None)
+            await self._timeout.__aenter__()
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._seconds, self._look)
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._timeout is None or self._timer is None:
+            return
+        self._timer.cancel()
         try:
             await self._timeout.__aexit__(*error)
         except TimeoutError:
@@ -38,5 +40,5 @@ class Patience:
     def _look(self) -> None:
         exchange = self._exchange
         heard = exchange.head_sent if exchange.stream else exchange.answer is not None
-        if not heard:
+        if not heard and self._timeout is not None:
             self._timeout.reschedule(asyncio.get_running_loop().time())
