@@ -2,7 +2,7 @@
 hears of a caller that leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -91,9 +91,11 @@ async def calling(app: App) -> AsyncIterator[Caller]:
         await server.shutdown()
 
 
-def answering(body: bytes = b"hello", status: int = 200, **headers: str) -> App:
+def answering(
+    body: bytes = b"hello", status: int = 200, headers: Mapping[str, str] | None = None
+) -> App:
     """An application that gives a whole answer."""
-    fields = {"content-length": str(len(body)), **headers}
+    fields = {"content-length": str(len(body)), **(headers or {})}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         head = [(name.encode(), value.encode()) for name, value in fields.items()]
@@ -157,7 +159,7 @@ async def test_an_answer_without_a_body_is_its_head(ask: bytes, status: int) -> 
 
 @pytest.mark.parametrize("value", ["a\r\nset-cookie: b", "a\nb", "a\rb", "a\0b"])
 async def test_a_header_cannot_begin_another(value: str) -> None:
-    async with calling(answering(**{"x-a": value})) as caller:
+    async with calling(answering(headers={"x-a": value})) as caller:
         caller.send(ASK)
         answer = await caller.read_to_the_end()
     assert answer.startswith(b"HTTP/1.1 500 ")
@@ -166,7 +168,7 @@ async def test_a_header_cannot_begin_another(value: str) -> None:
 
 @pytest.mark.parametrize("length", ["4", "6"])
 async def test_an_answer_of_another_length_than_it_says_ends_the_connection(length: str) -> None:
-    async with calling(answering(**{"content-length": length})) as caller:
+    async with calling(answering(headers={"content-length": length})) as caller:
         caller.send(ASK)
         assert len(await caller.read_to_the_end()) < 100
 
