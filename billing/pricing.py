@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 PRICE_DECIMALS = 15
 _UNIT: int = 10**PRICE_DECIMALS
@@ -18,8 +19,7 @@ _PER = 10**6
 _NANO_DIVISOR: int = _UNIT * _PER // 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """What a request used, in disjoint buckets: input without cached, output without reasoning."""
 
     input: int = 0

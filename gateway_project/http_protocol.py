@@ -57,8 +57,8 @@ class Cycle(RequestResponseCycle):
         if self.response_started:
             self._send_body(message.get("body", b""), ends=not message.get("more_body", False))
         else:
-            self.response_started, self.waiting_for_100_continue = True, False
             self.head = self._written(message["status"], message.get("headers", ()))
+            self.response_started, self.waiting_for_100_continue = True, False
 
     def _written(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The head, and from it how the body is framed."""

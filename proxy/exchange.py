@@ -5,7 +5,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
+from msgspec import Struct, field
 
 from billing.pricing import Rate
 from billing.records import AttemptRow, Record
@@ -68,7 +68,7 @@ class Rates(NamedTuple):
     charge: Rate | None
 
 
-class Exchange(msgspec.Struct):
+class Exchange(Struct):
     """Times: `started_at` in seconds since the epoch, the others on the monotonic clock."""
 
     endpoint: Endpoint
@@ -77,14 +77,14 @@ class Exchange(msgspec.Struct):
     request_id: str
     record_id: str
     started_at: float
-    started: float = msgspec.field(default_factory=time.perf_counter)
+    started: float = field(default_factory=time.perf_counter)
     query: bytes = b""
 
     # authenticate
     caller: "Caller | None" = None
     project: str = ""
     user: str = ""
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     deadline: float | None = None
     """Seconds that the caller is willing to wait in all (x-gateway-timeout)."""
 
@@ -99,14 +99,14 @@ class Exchange(msgspec.Struct):
     # choose
     alias: "AliasSnapshot | None" = None
     choice: "Choice | None" = None
-    found_out: dict[str, object] = msgspec.field(default_factory=dict)
+    found_out: dict[str, object] = field(default_factory=dict)
     """The costly facts that routes asked for."""
-    rates: "dict[tuple[str, str], Rates]" = msgspec.field(default_factory=dict)
+    rates: "dict[tuple[str, str], Rates]" = field(default_factory=dict)
     """What each model may cost and be charged, by its identity, fixed when the request began."""
-    warnings: list[str] = msgspec.field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     # admit
-    exposures: "dict[tuple[str, str], Exposure]" = msgspec.field(default_factory=dict)
+    exposures: "dict[tuple[str, str], Exposure]" = field(default_factory=dict)
     """The most that each target may use and cost, by its model's identity."""
     output_limit: int | None = None
     """Output tokens that each answer is held to; None: as the caller's body says."""
@@ -114,7 +114,7 @@ class Exchange(msgspec.Struct):
     """What the caller is told that each answer is held to, where that is less than it asked."""
     input_bytes: int = 0
     """Of the body, without media."""
-    claims: "list[Claim]" = msgspec.field(default_factory=list)
+    claims: "list[Claim]" = field(default_factory=list)
     hold: "Hold | None" = None
     levels: "Sequence[int]" = ()
     """What was left of each claim's counter when it was admitted."""
@@ -129,7 +129,7 @@ class Exchange(msgspec.Struct):
     # attempt
     target: "Target | None" = None
     answer: "Answer | None" = None
-    attempts: list[AttemptRow] = msgspec.field(default_factory=list)
+    attempts: list[AttemptRow] = field(default_factory=list)
     is_hedged: bool = False
     """More than one target may have billed it: what the losers cost stands with their attempts."""
     called: float = 0.0

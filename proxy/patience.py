@@ -28,11 +28,13 @@ class Patience:
         self._exchange = exchange
         self._seconds, self.may_leave = impatience
         self._is_taken_out = False
-        self._timeout = asyncio.timeout(None)
+        self._timeout: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
+        if self._seconds is not None or self.may_leave:
+            self._timeout = asyncio.timeout(None)
+            await self._timeout.__aenter__()
         if self._seconds is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._seconds, self._look)
@@ -41,6 +43,8 @@ class Patience:
     async def __aexit__(self, *error: Any) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._timeout is None:
+            return
         try:
             await self._timeout.__aexit__(*error)
         except TimeoutError:
@@ -59,5 +63,6 @@ class Patience:
     def _look(self) -> None:
         exchange = self._exchange
         heard = exchange.head_sent if exchange.stream else exchange.answer is not None
-        if not heard and not self._timeout.expired():
-            self._timeout.reschedule(asyncio.get_running_loop().time())
+        timeout = self._timeout
+        if not heard and timeout is not None and not timeout.expired():
+            timeout.reschedule(asyncio.get_running_loop().time())

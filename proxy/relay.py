@@ -36,6 +36,9 @@ HELD_BYTES = 1_000_000
 EARLY = 0.005
 """Seconds by which a timer of the loop may be too early."""
 
+FEW_FRAMES = 8
+"""So many are looked at one by one."""
+
 _EVENT_STREAM = "text/event-stream; charset=utf-8"
 _NO_BUFFERING = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _INCOMPLETE = "The upstream ended its answer before it was complete."
@@ -84,10 +87,14 @@ class _PassingStream:
         return b""
 
     def _pass(self, frames: list[bytes]) -> bytes:
-        """Content flows: frames are looked at only where something notable is in them."""
+        """Content flows: frames are looked at only where something notable is in them. Of many that
+        came together that is seldom more than the last few, so they are searched by halves."""
         passing = b"".join(frames)
         if not self.ended and not self._outbound.is_notable(passing):
             return passing
+        if len(frames) > FEW_FRAMES:
+            half = len(frames) // 2
+            return self._pass(frames[:half]) + self._pass(frames[half:])
         going: list[bytes] = []
         for frame in frames:
             if self.ended:

@@ -88,17 +88,16 @@ def cors_headers(exchange: "Exchange") -> list[Header]:
     ]
 
 
-def _milliseconds(seconds: float) -> bytes:
-    return f"{max(seconds, 0.0) * 1000:.3f}".encode()
-
-
 def _timing(exchange: "Exchange", now: float) -> bytes:
     """Time spent waiting for upstreams, and all the rest, up to this head."""
     upstream = 0.0
     if exchange.called:
         upstream = (exchange.answered or exchange.first_token or now) - exchange.called
     gateway = now - exchange.started - upstream
-    return b"upstream;dur=%b, gateway;dur=%b" % (_milliseconds(upstream), _milliseconds(gateway))
+    return b"upstream;dur=%.3f, gateway;dur=%.3f" % (
+        max(upstream, 0.0) * 1000,
+        max(gateway, 0.0) * 1000,
+    )
 
 
 def _plain(text: str) -> bytes:

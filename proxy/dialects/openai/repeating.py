@@ -33,14 +33,16 @@ class Repeating:
     def __init__(self) -> None:
         self._before = b""
         self._after = b""
+        self._within = slice(0)
+        """Where the text stands, with its quotes."""
         self._lessons = _LESSONS
 
     def text_of(self, frame: bytes) -> str | None:
         """The text of a frame like the one learned; None for any other."""
-        before, after = self._before, self._after
-        if not before or not frame.startswith(before) or not frame.endswith(after):
-            return None
-        return _string(frame[len(before) : -len(after)])
+        before = self._before
+        if before and frame.startswith(before) and frame.endswith(self._after):
+            return _string(frame[self._within])
+        return None
 
     def learn(self, frame: bytes, text: str) -> None:
         """A frame that brought this text and nothing else."""
@@ -51,6 +53,7 @@ class Repeating:
         found = _PIECE.search(frame)
         if found and frame.count(b'"content"') == 1 and _string(found[1]) == text:
             self._before, self._after = frame[: found.start(1)], frame[found.end(1) :]
+            self._within = slice(len(self._before), -len(self._after))
 
     def forget(self) -> None:
         """The text has ended: what comes now is another one's."""
