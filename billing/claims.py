@@ -20,6 +20,11 @@ class Claim(NamedTuple):
     period: Period | None
     ask: Ask
 
+    @property
+    def is_targets(self) -> bool:
+        """Of the target alone: another target may have room."""
+        return any(column in ("provider", "model") for column, _ in self.rule.scope.where)
+
 
 class Want(Protocol):
     """What a request takes of limits of tokens, and of budgets."""

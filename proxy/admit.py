@@ -174,7 +174,7 @@ class Admission:
             raise over_budget(
                 claims[worst.place], worst, currency_of(exchange, claims[worst.place]), time.time()
             )
-        own = [one for one in limits if not _is_targets(claims[one.place])]
+        own = [one for one in limits if not claims[one.place].is_targets]
         if own:
             worst = max(own, key=lambda one: one.wait)
             self._notices.limited(claims[worst.place], store)
@@ -222,7 +222,7 @@ class Admission:
         want = Wanted(exposures, answers=body.answers, asked=body.output_limit)
         is_free = exchange.endpoint.kind == "count"
         claims = self._plans.target_outline(exchange, target).claims(want, is_free=is_free)
-        if not claims and not any(map(_is_targets, exchange.claims)):
+        if not claims and not any(claim.is_targets for claim in exchange.claims):
             return True
         try:
             return await self._change(exchange, store, claims)
@@ -232,7 +232,7 @@ class Admission:
     async def _change(self, exchange: Exchange, store: Store, claims: list[Claim]) -> bool:
         """The claims follow what the hold has become: after any answer the last target's are
         settled, and with none nobody knows, so that they stay as they were."""
-        last = [claim for claim in exchange.claims if _is_targets(claim)]
+        last = [claim for claim in exchange.claims if claim.is_targets]
         given = [(claim.ask, _failed_use(claim)) for claim in last]
         asks = [claim.ask for claim in claims]
         for _ in range(TRIES):
@@ -321,17 +321,12 @@ def _is_providers(claim: Claim) -> bool:
     return any(column == "provider" for column, _ in claim.rule.scope.where)
 
 
-def _is_targets(claim: Claim) -> bool:
-    """Of the target alone: another target may have room."""
-    return any(column in ("provider", "model") for column, _ in claim.rule.scope.where)
-
-
 def _leave(exchange: Exchange) -> None:
     """The claims without the last target's."""
     kept = [
         (claim, level)
         for claim, level in zip(exchange.claims, exchange.levels, strict=True)
-        if not _is_targets(claim)
+        if not claim.is_targets
     ]
     exchange.claims = [claim for claim, _ in kept]
     exchange.levels = [level for _, level in kept]
