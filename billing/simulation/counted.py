@@ -242,12 +242,7 @@ def _worst(claims: list[Claim], refused: Refused) -> Claim:
     """Budgets before limits, and the caller's own limits before those of the target, as admission
     tells them apart; of several the tightest."""
     purses = [one for one in refused.short if claims[one.place].ask.kind == PURSE]
-    own = [one for one in refused.short if not is_targets(claims[one.place])]
+    own = [one for one in refused.short if not claims[one.place].is_targets]
     if purses:
         return claims[min(purses, key=lambda one: one.room).place]
     return claims[max(own or refused.short, key=lambda one: one.wait).place]
-
-
-def is_targets(claim: Claim) -> bool:
-    """Of the target alone: another target may have room."""
-    return any(column in ("provider", "model") for column, _ in claim.rule.scope.where)

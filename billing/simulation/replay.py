@@ -9,7 +9,7 @@ from typing import NamedTuple
 from billing.budgets import Purse
 from billing.claims import Claim
 from billing.pricing import Rate, charged_tokens
-from billing.simulation.counted import Counted, Used, is_targets
+from billing.simulation.counted import Counted, Used
 from billing.simulation.draft import Draft
 from billing.simulation.past import Caller, Callers, Draws, Past, facts_of, route_taken
 from billing.snapshots import COST_BOOK, PricedModel
@@ -138,7 +138,7 @@ class Replay:
             if claim is None:
                 return found
             refusal = refusal or claim
-            if not is_targets(claim):
+            if not claim.is_targets:
                 return _refused(*_named(claim))
         return _refused("price_unknown") if refusal is None else _refused(*_named(refusal))
 
