@@ -29,6 +29,8 @@ from tests.proxy.configuration import FIRST_COST, UNHURRIED, Document, books, pr
 from tests.proxy.conftest import ask
 from tests.proxy.load import Heard, SteadyLoad, so_many
 
+pytestmark = pytest.mark.once
+
 WEIGHTS = {"good": 2, "moody": 1, "moodier": 1}
 TIMEOUT = 0.5
 COOLDOWN = 1.0
