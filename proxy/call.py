@@ -113,16 +113,22 @@ async def _chat(exchange: Exchange, target: Target, reply: Reply, upstreams: Ups
     answer = await _open(
         exchange, target, upstreams, outbound=outbound, path=path, body=body, total_at=total_at
     )
-    if not passes or exchange.stream != relay.is_stream(answer):
+    streams = relay.is_stream(answer)
+    if not passes or not _is_form_asked_for(exchange, streams=streams):
         if passes:
             _check_other_form(exchange)
         events = relay.read_batches(exchange, answer, outbound=outbound, total_at=total_at)
         return await relay.translate(exchange, events, reply)
-    if exchange.stream:
+    if streams:
         return await relay.pass_stream(
             exchange, answer, reply, outbound=outbound, hides_usage=hides_usage, total_at=total_at
         )
     return await relay.pass_body(exchange, answer, outbound=outbound, total_at=total_at)
+
+
+def _is_form_asked_for(exchange: Exchange, *, streams: bool) -> bool:
+    """Whether the answer has the form that its caller wants; an array (Gemini's) is one already."""
+    return streams == exchange.stream or (exchange.endpoint.array and not streams)
 
 
 def _check_other_form(exchange: Exchange) -> None:
