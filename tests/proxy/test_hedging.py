@@ -26,6 +26,8 @@ from tests.proxy.configuration import SECOND_SECRET, SECRET, alias, books, provi
 from tests.proxy.conftest import ask, calling
 from tests.proxy.terms import INPUT, OUTPUT, USED, nano
 
+pytestmark = pytest.mark.once
+
 AFTER = 0.2
 HEDGE = {"hedge": {"after": "200ms"}}
 MODELS = ("first", "second", "third", "narrow")

@@ -24,6 +24,8 @@ from tests.gateway_process import GatewayProcess, IssuedKey, eventually
 from tests.proxy.configuration import books, provider
 from tests.proxy.conftest import ask, calling
 
+pytestmark = pytest.mark.once
+
 DIALECTS = ("openai", "responses", "anthropic", "gemini", "mistral", "ollama")
 OTHERS = ("unlisted", "failing", "mute", "liar", "unasked", "changed")
 PROBE = {"interval": "1s", "timeout": "300ms"}

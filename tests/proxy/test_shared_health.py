@@ -17,6 +17,8 @@ from tests.private_services import ServiceUnavailable, _private_redis
 from tests.proxy.configuration import books, provider
 from tests.proxy.conftest import ask, calling
 
+pytestmark = pytest.mark.once
+
 HEARD_WITHIN = 1.0
 TRIPS = {"failures": 2, "window": "30s", "cooldown": "60s"}
 SOON = {**TRIPS, "cooldown": "1s"}
