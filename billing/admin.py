@@ -167,6 +167,12 @@ class UsageRecordAdmin(RecordsAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self._allowed(request, super().get_fields(request, obj))
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        is_money = lookup.split("__")[0] in self.money
+        return (may_see_money(request) or not is_money) and super().lookup_allowed(
+            lookup, value, request
+        )
+
     def _allowed(self, request: HttpRequest, names: Any) -> list[Any]:
         return [name for name in names if may_see_money(request) or name not in self.money]
 
@@ -223,6 +229,17 @@ class AttemptAdmin(RecordsAdmin):
     search_fields = ("record_id",)
     search_help_text = "A record id, whole."
     ordering = ("-started_at",)
+    money = ("cost", "charge", "usage")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        names = super().get_fields(request, obj)
+        return [name for name in names if may_see_money(request) or name not in self.money]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        is_money = lookup.split("__")[0] in self.money
+        return (may_see_money(request) or not is_money) and super().lookup_allowed(
+            lookup, value, request
+        )
 
 
 @admin.register(RefusalCount)

@@ -91,7 +91,7 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
         return request.user.has_perm("routing.publish_configuration")
 
     def has_simulate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.view_usagerecord")
+        return request.user.has_perms(["billing.view_usagerecord", "billing.view_money"])
 
     # ---- the list, and a version's own page
 

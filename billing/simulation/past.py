@@ -188,8 +188,12 @@ def _complexity(when: Mapping[str, object]) -> str | None:
 def route_taken(
     past: Past, routes: Mapping[RouteName, Mapping[str, object]]
 ) -> Mapping[str, object]:
-    """The conditions of the route that a request came by, as they are in force now."""
+    """The conditions of the route that a request came by: those that its record pins, or, of an
+    older record that has only its place, as they are in force now."""
     place = past.decision.get("route")
+    if isinstance(place, dict):
+        pinned = place.get("when", {})
+        return pinned if isinstance(pinned, dict) else {}
     if not isinstance(place, int):
         return {}
     own = routes.get((past.tenant, past.alias, place))

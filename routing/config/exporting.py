@@ -11,7 +11,11 @@ from routing.config.yaml_text import dump
 
 def export() -> str:
     """The database as a YAML file; applying it changes nothing. Secrets are references."""
-    configuration = stored()
+    return text_of(stored())
+
+
+def text_of(configuration: Plain) -> str:
+    """A listed form, as `export` writes it."""
     try:
         shown = Document.model_validate(configuration).model_dump(exclude_defaults=True)
     except ValidationError:

@@ -85,6 +85,8 @@ def _from_environment(name: str) -> str:
 
 def _from_file(path: str) -> str:
     try:
+        if not Path(path).is_file():  # a pipe or a terminal would be waited for, with locks held
+            raise Unresolved(f"the file {path} is not there, or no file")
         with Path(path).open("rb") as file:
             value = file.read(LARGEST_FILE + 1).decode().strip()
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from routing.config.applying import Outcome, apply, check_references_only, tried
-from routing.config.exporting import export, stored
+from routing.config.exporting import stored, text_of
 from routing.config.problems import ConfigInvalid, Problem
 from routing.config.secret_values import stored_secrets
 from routing.models import ConfigurationVersion
@@ -51,15 +51,10 @@ class Trial(NamedTuple):
 
 def try_out(version: ConfigurationVersion) -> Trial:
     """Raises ConfigInvalid."""
-    before, kept = export(), stored_secrets(stored())
-    outcome, (after, left) = tried(
-        version.text,
-        lambda: (export(), stored_secrets(stored())),
-        source=str(version),
-        prune=True,
-        keeps=True,
-    )
-    return Trial(outcome, before, after, sorted(kept - left))
+    before = stored()
+    outcome, after = tried(version.text, stored, source=str(version), prune=True, keeps=True)
+    forgotten = sorted(stored_secrets(before) - stored_secrets(after))
+    return Trial(outcome, text_of(before), text_of(after), forgotten)
 
 
 def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome:
