@@ -74,7 +74,7 @@ def recover_journals(
     waiting: dict[str, Entry] = {}
 
     def write(entries: list[Entry]) -> bool:
-        if any(entry.record.record_id in held for entry in entries):
+        if any(one.record.record_id in held or one.hold_id in held for one in entries):
             waiting.update((e.record.record_id, e) for e in entries if e.settled)
             return False
         ledger.write(entries, {}, now=now)

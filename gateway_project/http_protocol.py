@@ -10,6 +10,7 @@ ASGI extension of proxy/departure.py.
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -38,6 +39,8 @@ class Cycle(RequestResponseCycle):
         """Whom to call, once, in the loop's turn in which the caller hangs up before it has its
         answer; at once where it has left already. None: nobody any more."""
         self.departed = departed
+        if departed is not None:
+            self.flow.resume_reading()  # who is not read from cannot be heard to leave
         if self.disconnected:
             self.hang_up()
 
@@ -45,6 +48,17 @@ class Cycle(RequestResponseCycle):
         departed, self.departed = self.departed, None
         if departed is not None:
             departed()
+
+    async def run_asgi(self, app: Any) -> None:
+        await super().run_asgi(partial(self._run, app))
+
+    async def _run(self, app: Any, *call: Any) -> Any:
+        try:
+            return await app(*call)
+        finally:
+            if self.head:  # of an answer that failed before anything had left: there may be another
+                self.head, self.response_started = b"", False
+                self.chunked_encoding, self.expected_content_length = None, 0
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
@@ -82,6 +96,9 @@ class Cycle(RequestResponseCycle):
         return head + b"\r\n"
 
     def _send_body(self, body: bytes, *, ends: bool) -> None:
+        is_sized = self.scope["method"] != "HEAD" and not self.chunked_encoding
+        if is_sized and len(body) > self.expected_content_length:
+            raise RuntimeError("the body is longer than its content-length")
         head, self.head = self.head, b""
         if self.scope["method"] == "HEAD":
             self.expected_content_length = 0
@@ -91,8 +108,6 @@ class Cycle(RequestResponseCycle):
             self.transport.write(framed + b"0\r\n\r\n" if ends else framed)
         else:
             self.expected_content_length -= len(body)
-            if self.expected_content_length < 0:
-                raise RuntimeError("the body is longer than its content-length")
             self.transport.write(head + body)
         if ends:
             self._end()
@@ -130,6 +145,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         scope: dict[str, Any] = cast(dict[str, Any], self.scope)
+        self._idle_since = math.inf  # it may have begun before the last answer ended
         version = self.parser.get_http_version()
         scope["http_version"] = version
         scope["method"] = self.parser.get_method().decode("ascii")

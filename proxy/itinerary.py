@@ -56,7 +56,8 @@ class Itinerary:
         """The next one in order, whatever became of the last."""
         if not self.waiting:
             return None
-        self.retries = 0
+        if role != "hedge":  # the first goes on beside it
+            self.retries = 0
         target = self.waiting.pop(0)
         provider = target.model.provider
         self.standing.budgets.of(provider.tenant, provider.name).request()

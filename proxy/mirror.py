@@ -117,14 +117,16 @@ async def _send(copy: Exchange, worker: Worker) -> str:
     hold = Hold(entry.hold_id, [claim.ask for claim in claims])
     if not await _take(hold, claims, entry, worker):
         return "no_room"
-    call = await worker.standing.begin(_target(copy))
-    if call is None:
-        await worker.admission.counters.release(hold)
-        return "unwell"
+    call: Call | None = None
     try:
+        call = await worker.standing.begin(_target(copy))
+        if call is None:
+            await worker.admission.counters.release(hold)
+            return "unwell"
         segment, hold.entry = worker.store.add(entry)
-    except StoreUnavailable:
-        call.end(copy, worker.store)
+    except BaseException:
+        if call is not None:
+            call.end(copy, worker.store)
         await worker.admission.counters.release(hold)
         raise
     try:
@@ -142,8 +144,9 @@ def _claims(copy: Exchange, worker: Worker) -> list[Claim]:
     plans = worker.admission.plans
     body = copy.body
     want = Wanted(list(copy.exposures.values()), answers=body.answers, asked=body.output_limit)
-    outline = plans.mirror_outline(copy, plans.of_caller(copy), _target(copy))
-    return outline.claims(want, is_free=False)
+    plan = plans.of_caller(copy)
+    copy.reserved = want.most("cost") if plan.is_hard else None  # and its answer is held to that
+    return plans.mirror_outline(copy, plan, _target(copy)).claims(want, is_free=False)
 
 
 async def _take(hold: Hold, claims: list[Claim], entry: Entry, worker: Worker) -> bool:

@@ -28,9 +28,11 @@ class PacedReply(Reply):
     def note(self, exchange: Exchange, load: Load) -> None:
         """What the answer that has just ended says of its target: a stream from its first token
         on, a whole answer from its question on."""
-        usage, target, attempt = exchange.usage, exchange.target, exchange.attempts[-1]
+        usage, target = exchange.usage, exchange.target
         if usage is None or target is None:
             return
+        answered = (row for row in exchange.attempts if row.status == 200 and not row.error_kind)
+        attempt = next(answered)  # of a race, the last is not always who answered
         spoken = attempt.latency_us / 1_000_000
         if exchange.stream:
             spoken = exchange.answered - exchange.first_token - self._waited

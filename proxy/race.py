@@ -32,6 +32,7 @@ class _Runner:
     exchange: Exchange
     step: Step
     attempt: AttemptRow
+    call: Call
     claims: list[Claim]
     """The limits of its target."""
     task: "asyncio.Task[bytes]"
@@ -100,7 +101,7 @@ class Race:
         attempt = new_attempt(fork, step)
         lane = _Lane(self._reply, self, fork)
         running = try_target(fork, attempt, lane, self._worker, call, impatience)
-        runner = _Runner(fork, step, attempt, claims, asyncio.create_task(running))
+        runner = _Runner(fork, step, attempt, call, claims, asyncio.create_task(running))
         self._runners.append(runner)
         return runner
 
@@ -112,6 +113,11 @@ class Race:
             return
         exchange.may_hedge = False
         assert exchange.choice is not None
+        if None in exchange.rates[step.target.model.identity]:
+            exchange.choice.pass_over(
+                step.target.model, "no_price"
+            )  # nobody could say what it lost
+            return
         claims = await moves.join(worker.admission, exchange, step.target, worker.store)
         if claims is None:
             exchange.choice.pass_over(step.target.model, "no_room")
@@ -120,12 +126,12 @@ class Race:
         if call is not None and self._first_is_silent:
             self._note_start(self._start(step, call, claims))
             return
-        await moves.leave(worker.admission, exchange, claims, 0)
         if call is None:
             exchange.choice.pass_over(step.target.model, "ill")
         else:  # the first has woken up meanwhile
             call.end(exchange, worker.store)
             way.give_back(step)
+        await moves.leave(worker.admission, exchange, claims, 0)
 
     @property
     def _first_is_silent(self) -> bool:
@@ -173,10 +179,16 @@ class Race:
             await moves.leave(admission, self._exchange, runner.claims, used)
 
     def _note_loss(self, runner: _Runner) -> int:
-        """Tokens that its provider will bill."""
+        """Tokens that its provider will bill. One that lost before its task had begun was never
+        asked, and nothing else ends its call."""
         assert self._exchange.caller is not None
+        was_asked = bool(runner.attempt.error_kind) or runner.attempt.status is not None
         runner.attempt.error_kind = "lost"
+        if not was_asked:
+            runner.call.end(runner.exchange, self._worker.store)
+            return self._note_nothing(runner)
         factor = self._exchange.caller.tenant.hedge_loser
+        runner.call.outrun()
         _abort(runner)
         return note_use(runner.exchange, runner.attempt, factor)
 
@@ -193,7 +205,7 @@ class Race:
         for runner in running:
             runner.task.cancel()
         await asyncio.gather(*(runner.task for runner in running), return_exceptions=True)
-        winner = self._winner or self._runners[0]
+        winner = self._winner or next(iter(running), self._runners[0])
         self._note_nothing(winner)
         for runner in running:
             if runner is not winner:

@@ -111,6 +111,9 @@ def price(exchange: Exchange, usage: Usage, source: str, policy: str) -> None:
     record.usage_source = source
     record.charge_policy = policy
     record.quarantined = None in rates
+    record.cost = record.charge = record.absorbed = None  # of a target that was asked before
+    record.cost_currency = record.cost_price_version = ""
+    record.charge_currency = record.charge_price_version = ""
     failed = exchange.outcome == "failed" or exchange.is_free
     lost_cost, lost_charge = _lost(exchange) if exchange.is_hedged else (0, 0)
     used = tokens_of(usage)
@@ -178,6 +181,9 @@ def settle(exchange: Exchange, store: Store) -> Entry | None:
     if record is None or exchange.settled:
         return None
     now = time.perf_counter()
+    if exchange.is_hedged and exchange.outcome == "failed":
+        for row in exchange.attempts:
+            row.cost = row.charge = row.usage = None
     usage, source = metered(exchange)
     price(exchange, usage, source, _policy(exchange))
     record.status = exchange.status

@@ -91,6 +91,10 @@ class Call:
         self._load.first_token(time.perf_counter())
         self._permit.succeeded(time.time())
 
+    def outrun(self) -> None:
+        """Another target was quicker: this one took that long, at least."""
+        self._load.first_token(time.perf_counter())
+
     def failed(self, error: UpstreamError, exchange: Exchange) -> None:
         """What the caller may have caused says nothing about the upstream."""
         if error.is_stale or (error.kind == "timeout" and _is_callers(error, exchange)):

@@ -188,9 +188,10 @@ class MemoryCounters:
         return bucket
 
     async def change(self, hold: Hold, used: Sequence[tuple[Ask, int]], asks: list[Ask]) -> Answer:
+        gone = {id(ask) for ask, _ in used}  # another of the hold's may be equal
         for ask, actual in used:
             self._settle(ask, actual)
-            hold.asks.remove(ask)
+        hold.asks[:] = [ask for ask in hold.asks if id(ask) not in gone]
         if used:
             parts = (Taken(ask.kind, ask.key, n) for ask, n in used if ask.kind != SLOTS)
             self._changed.setdefault(hold.record_id, []).extend(parts)

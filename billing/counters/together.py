@@ -35,7 +35,8 @@ class Change:
     ) -> None:
         self._own, self._hold = own, hold
         gone = [ask for ask, _ in used]
-        self._shrunk = [ask for ask in hold.asks if ask not in gone]
+        given = {id(ask) for ask in gone}  # another of the hold's may be equal
+        self._shrunk = [ask for ask in hold.asks if id(ask) not in given]
         self._grown = [*self._shrunk, *asks]
         self._taken: list[Part] = [*own.taken, *used_of(gone, [actual for _, actual in used])]
         tags = own.parts.tags
