@@ -24,22 +24,22 @@ M = TypeVar("M", bound=Model)
 @dataclass(frozen=True, slots=True)
 class Sight:
     """Whose records somebody may see: a tenant's; where they are given, only those of one key, and
-    of one end user."""
+    of one end user, who may be nameless."""
 
     tenant: str
-    key_id: str = ""
-    user: str = ""
+    key_id: str | None = None
+    user: str | None = None
 
     def covers(self, record: Record) -> bool:
-        return (
-            record.tenant == self.tenant
-            and self.key_id in ("", record.key_id)
-            and self.user in ("", record.user)
-        )
+        return all(getattr(record, name) == one for name, one in self._wanted.items())
 
     def records(self) -> QuerySet[UsageRecord]:
+        return UsageRecord.objects.filter(**self._wanted)
+
+    @property
+    def _wanted(self) -> dict[str, str]:
         wanted = {"tenant": self.tenant, "key_id": self.key_id, "user": self.user}
-        return UsageRecord.objects.filter(**{name: one for name, one in wanted.items() if one})
+        return {name: one for name, one in wanted.items() if one is not None}
 
 
 def named(name: str, entries: Iterable[Entry], sight: Sight) -> list[Entry]:

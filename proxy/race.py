@@ -114,9 +114,7 @@ class Race:
         exchange.may_hedge = False
         assert exchange.choice is not None
         if None in exchange.rates[step.target.model.identity]:
-            exchange.choice.pass_over(
-                step.target.model, "no_price"
-            )  # nobody could say what it lost
+            exchange.choice.pass_over(step.target.model, "no_price")  # its loss would be free
             return
         claims = await moves.join(worker.admission, exchange, step.target, worker.store)
         if claims is None:

@@ -88,7 +88,9 @@ async def _request(exchange: Exchange, name: str, store: Store) -> bytes:
 
 def _sight(caller: Caller) -> Sight:
     """A key that may not read its tenant's usage sees what it made itself; the users of an issuer,
-    who share one, each their own."""
+    who share one, each their own, and one without a name what nobody is named for."""
     if "usage:read" in caller.scopes:
         return Sight(caller.tenant.name)
-    return Sight(caller.tenant.name, caller.key_id, end_user(caller.user, None))
+    user = end_user(caller.user, None)
+    is_shared = caller.key_id.startswith("issuer:")
+    return Sight(caller.tenant.name, caller.key_id, user if user or is_shared else None)

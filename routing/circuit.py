@@ -35,12 +35,19 @@ class Circuit:
 
     `on_trial` while closed: only a list of models spoke for it. While open: it failed on trial, so
     that list is not believed again before a request was answered.
+
+    `by_lists` while open: only lists that failed spoke against it. While closed: a request was
+    answered all the same, so that a list which fails is not believed before one was answered.
+
+    `ahead` is by how many seconds the clock of the worker that told it is ahead of ours.
     """
 
     until: float = 0.0
     reason: str = ""
     needs_probe: bool = False
     on_trial: bool = False
+    by_lists: bool = False
+    ahead: float = 0.0
     since: float = 0.0
     asked_at: float = 0.0
     changed_at: float = 0.0
@@ -53,6 +60,7 @@ class Circuit:
 
     def state(self, now: float) -> str:
         """`closed`, `open` or `half_open`."""
+        now += self.ahead
         if not self.until or (now >= self.until and not self.needs_probe):
             return "closed"
         return "open" if now < self.until else "half_open"
@@ -61,7 +69,7 @@ class Circuit:
         """Seconds until a request may go: 0 means now."""
         match self.state(now):
             case "open":
-                return self.until - now
+                return self.until - now - self.ahead
             case "half_open":
                 return PROBE_SECONDS if self.probing else max(self.held_until - now, 0.0)
         return 0.0
@@ -100,20 +108,33 @@ class Circuit:
         """Opens, or stays open until the later of the two times."""
         until = now + min(max(seconds, 0.0), LONGEST_COOLDOWN)
         match self.state(now):
-            case "open" if self.until >= until:
+            case "open" if self.until - self.ahead >= until:
                 return
             case "closed":
                 self.since, self.on_trial = now, self.is_tried
             case "half_open":
                 self.asked_at = now
         self.until, self.reason, self.needs_probe = until, reason, needs_probe
+        self.by_lists = False
         self._changed(now)
 
     def close(self, now: float, *, on_trial: bool = False) -> None:
         self.until, self.reason, self.secret, self.since = 0.0, "", "", now
         self.needs_probe = self.probing = False
         self.on_trial = on_trial
+        self.by_lists = self.by_lists and not on_trial
         self._changed(now)
+
+    def doubt(self, now: float) -> None:
+        """It was lists that failed, and nothing else."""
+        self.by_lists = True
+        self._changed(now)
+
+    def trust_lists(self, now: float) -> None:
+        """One was answered again."""
+        if self.by_lists and not self.until:
+            self.by_lists = False
+            self._changed(now)
 
     def asked(self, now: float) -> None:
         """For what is never open: a provider's list of models, of which only this is told."""
@@ -126,7 +147,7 @@ class Circuit:
 
     def _changed(self, now: float) -> None:
         self.changed_at = max(now, self.changed_at + A_TICK)
-        self.is_news = True
+        self.ahead, self.is_news = 0.0, True
         self.failures.clear()
 
     # ---- between workers
@@ -137,10 +158,11 @@ class Circuit:
         digits of microseconds."""
         times = (self.changed_at, self.until, self.since, self.asked_at)
         digits = " ".join(f"{round(time * 1_000_000):016d}" for time in times)
-        flags = ("p" if self.needs_probe else "-") + ("t" if self.on_trial else "-")
+        said = (self.needs_probe, "p"), (self.on_trial, "t"), (self.by_lists, "l")
+        flags = "".join(letter if holds else "-" for holds, letter in said)
         return f"{digits} {flags} {self.secret or '-'} {self.reason or '-'}"
 
-    def hear(self, record: str) -> None:
+    def hear(self, record: str, now: float) -> None:
         """Takes over what another worker knows, where that is later. Raises ValueError for what is
         no record."""
         *digits, flags, secret, reason = record.split(" ")
@@ -149,6 +171,7 @@ class Circuit:
             return
         self.changed_at, self.until, self.since = changed_at, until, since
         self.asked_at, self.held_until, self.is_news = asked_at, 0.0, False
-        self.needs_probe, self.on_trial = flags[:1] == "p", flags[1:] == "t"
+        self.needs_probe, self.on_trial, self.by_lists = (letter in flags for letter in "ptl")
+        self.ahead = max(changed_at - now, 0.0)
         self.secret, self.reason = secret.strip("-"), reason.strip("-")
         self.failures.clear()

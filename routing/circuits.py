@@ -65,14 +65,14 @@ class Circuits(dict[Subject, Circuit]):
             if circuit.state(now) != "closed" and name_of(subject) not in known:
                 circuit.is_news = True
 
-    def hear(self, records: Mapping[str, str]) -> list[str]:
+    def hear(self, records: Mapping[str, str], now: float) -> list[str]:
         """Merges what other workers know. Returns the names of what is no record."""
         wrong = []
         for name, record in records.items():
             subject = named(name)
             circuit = self.get(subject) or Circuit()
             try:
-                circuit.hear(record)
+                circuit.hear(record, now)
             except ValueError:
                 wrong.append(name)
             else:

@@ -165,6 +165,8 @@ class Health:
         the credential `was_taken`, that does as well, and so do the provider's models."""
         self.circuits.of(of_list(provider), now).asked(now)
         subjects = [of_provider(provider)]
+        if (own := self.circuits.get(subjects[0])) is not None:
+            own.trust_lists(now)
         if was_taken:
             subjects += map(of_model, models)
             if self.is_refused(provider, credential, now):
@@ -183,17 +185,16 @@ class Health:
         return any(circuit is not None and circuit.heeds_lists for circuit in found)
 
     def list_failed(self, provider: ProviderSnapshot, kind: str, now: float) -> None:
-        """The provider did not answer: a failure of it, which prolongs its cool-down."""
+        """The provider did not answer: a failure of it. What is out already is left to requests,
+        one at a time: a list may fail where all else is well."""
         self.circuits.of(of_list(provider), now).asked(now)
         subject = of_provider(provider)
         circuit = self.circuits.of(subject, now)
-        state = circuit.state(now)
-        if state == "closed":
-            if circuit.fail(now, provider.breaker, kind):
-                circuit.on_trial = False  # lists agree with themselves
-        elif circuit.needs_probe:
-            circuit.open(now, provider.breaker.cooldown, kind)
-        if state != "open":
+        if circuit.state(now) != "closed" or circuit.by_lists:
+            return
+        if circuit.fail(now, provider.breaker, kind):
+            circuit.on_trial = False  # lists agree with themselves
+            circuit.doubt(now)
             self._note_opened(subject, provider, now)
 
     def note_spent(

@@ -111,7 +111,7 @@ class Together:
         if version == self._heard:
             return
         records = dict(zip(texts[::2], texts[1::2], strict=True))
-        if wrong := self.circuits.hear(records):
+        if wrong := self.circuits.hear(records, time.time()):
             log.error("what is told of the health of upstreams cannot be read: %s", wrong[:5])
         self.circuits.tell_again(records, time.time())
         self._heard = version

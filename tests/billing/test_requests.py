@@ -119,6 +119,7 @@ class TestARequestId:
         (Sight("acme", "key-1", "ada"), True),
         (Sight("acme", "key-1", "bob"), False),
         (Sight("globex", "key-1", "ada"), False),
+        (Sight("acme", "key-1", ""), False),
     ],
 )
 def test_a_request_is_seen_by_whom_it_concerns(

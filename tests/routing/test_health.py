@@ -328,26 +328,53 @@ def test_a_list_shortens_no_pause_that_the_provider_asked_for() -> None:
     assert (health.wait(BIG, 16.0), health.credential_wait(POOL, MAIN, 16.0)) == (6.0, 4.0)
 
 
-def test_lists_that_fail_are_failures_of_the_provider_and_prolong_its_cool_down() -> None:
+def test_lists_that_fail_are_failures_of_the_provider() -> None:
     health = Health()
     health.list_failed(POOL, "connection", 0.0)
     assert health.wait(BIG, 0.0) == 0.0
     health.list_failed(POOL, "connection", 1.0)
     assert health.wait(SMALL, 1.0) == 15.0
     health.list_failed(POOL, "connection", 11.0)
-    assert health.wait(SMALL, 11.0) == 15.0
+    assert health.wait(SMALL, 11.0) == 5.0
     assert [one.subject for one in health.take_opened()] == [("provider", "", "openai")]
     health.list_answered(POOL, MAIN, [], 12.0, was_taken=False)
     assert health.wait(SMALL, 12.0) == 0.0
 
 
+def test_lists_that_fail_while_requests_are_answered_are_not_believed_for_long() -> None:
+    health, refused = Health(), 0
+    for second in range(600):
+        now = float(second)
+        permit = health.begin(BIG, MAIN, now)
+        if permit is None:
+            refused += 1
+        else:
+            permit.succeeded(now)
+        health.list_failed(POOL, "server_error", now)
+    assert refused == 14  # one cool-down
+
+
+def test_lists_are_believed_again_once_one_is_answered() -> None:
+    health = Health()
+    for now in (0.0, 1.0):
+        health.list_failed(POOL, "server_error", now)
+    _begin(health, BIG, MAIN, 20.0).succeeded(20.0)
+    for now in (21.0, 22.0, 23.0):
+        health.list_failed(POOL, "server_error", now)
+    assert health.wait(BIG, 23.0) == 0.0
+    health.list_answered(POOL, MAIN, [BIG], 24.0, was_taken=True)
+    for now in (25.0, 26.0):
+        health.list_failed(POOL, "server_error", now)
+    assert health.wait(BIG, 26.0) == 15.0
+
+
 # ---- shared
 
 
-def _tell(teller: Health, *hearers: Health) -> dict[str, str]:
+def _tell(teller: Health, *hearers: Health, now: float = 100.0) -> dict[str, str]:
     news = teller.circuits.take_news()
     for hearer in hearers:
-        assert hearer.circuits.hear(news) == []
+        assert hearer.circuits.hear(news, now) == []
     return news
 
 
@@ -411,10 +438,22 @@ def test_what_is_closed_by_hand_is_closed_for_all_workers() -> None:
     assert ours.credential_wait(POOL, MAIN, 1.0) == 0.0
 
 
+def test_a_clock_that_is_ahead_shuts_nobody_out_for_longer() -> None:
+    ours, theirs = Health(), Health()
+    for _ in range(2):
+        _begin(theirs, BIG, MAIN, 3_600.0).failed("server_error", 3_600.0)
+    _tell(theirs, ours, now=0.0)
+    assert ours.wait(BIG, 0.0) == pytest.approx(15.0)
+    assert ours.wait(BIG, 14.0) == pytest.approx(1.0)
+    _begin(ours, BIG, MAIN, 15.0).succeeded(15.0)
+    _tell(ours, theirs, now=3_615.0)
+    assert theirs.wait(BIG, 3_615.0) == 0.0
+
+
 @pytest.mark.parametrize("record", ["", "x", "1 2 3", "1 2 3 x pt - -", "a " * 7])
 def test_what_is_no_record_is_named_and_changes_nothing(record: str) -> None:
     health = Health()
-    assert health.circuits.hear({"model//big": record}) == ["model//big"]
+    assert health.circuits.hear({"model//big": record}, 0.0) == ["model//big"]
     assert health.wait(BIG, 0.0) == 0.0
 
 
@@ -485,12 +524,12 @@ def test_in_whichever_order_and_however_often_workers_hear_of_each_other_they_ag
     for number in turns:  # each lives its life, and some of what was said reaches some
         _live(workers[number], left[number].pop(0))
         said.append(workers[number].circuits.take_news())
-        random.choice(workers).circuits.hear(random.choice(said))
+        random.choice(workers).circuits.hear(random.choice(said), 100.0)
     said += [worker.circuits.take_news() for worker in workers]
     for worker in workers:
         for news in random.sample(said, len(said)):
-            worker.circuits.hear(news)
-            worker.circuits.hear(random.choice(said))
+            worker.circuits.hear(news, 100.0)
+            worker.circuits.hear(random.choice(said), 100.0)
     first, *others = workers
     for other in others:
         assert _records(other) == _records(first)
