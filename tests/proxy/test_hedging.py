@@ -348,30 +348,28 @@ class TestWhatItComesTo:
         )
 
     def test_a_killed_gateway_has_noted_both(
-        self, upstream: FakeUpstream, mortal: GatewayProcess
+        self, upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
-        held = _document(upstream)
-        mortal.apply({**held, "tenants": {"acme": {"price_book": "cost"}}})
-        key = mortal.issue_key("acme")
         upstream.at("first").answers(silent)
         upstream.at("second").answers(silent)
-        with calling(mortal, key) as client:
-            client.get("/v1/models")
+        folder = tmp_path_factory.mktemp("killed")
+        with GatewayProcess(folder, configuration=_document(upstream)) as killed:
+            with calling(killed, killed.issue_key("acme")) as client:
 
-            def call() -> None:
-                with pytest.raises(httpx.TransportError):
-                    client.post("/chat/pair", json=ask())
+                def call() -> None:
+                    with pytest.raises(httpx.TransportError):
+                        client.post("/chat/pair", json=ask())
 
-            asking = threading.Thread(target=call)
-            asking.start()
-            eventually(lambda: len(upstream.received) == 2 or None, within=5, what="the hedge")
-            time.sleep(0.1)
-            mortal.kill()
-            asking.join()
-        mortal.start()
-        record = mortal.wait_for_records(1, tenant="acme", alias="pair", within=20)[0]
-        assert record["outcome"] == "interrupted"
-        rows = mortal.attempts(record["record_id"])
+                asking = threading.Thread(target=call)
+                asking.start()
+                eventually(lambda: len(upstream.received) == 2 or None, within=5, what="the hedge")
+                time.sleep(0.1)
+                killed.kill()
+                asking.join()
+            killed.start()
+            record = killed.wait_for_records(1, tenant="acme", alias="pair", within=20)[0]
+            assert record["outcome"] == "interrupted"
+            rows = killed.attempts(record["record_id"])
         assert [row["role"] for row in rows] == ["first", "hedge"]
         assert record["cost"] == record["input_tokens"] * INPUT + rows[1]["cost"]
 

@@ -55,6 +55,7 @@ def test_a_tenant_is_told_whole() -> None:
         "projects": {},
         "terms": {"limits": {"concurrency": 2, "requests_per_minute": 60}, "budgets": ()},
         "weight": 4,
+        "hedge_loser": 1,
         "issuers": (),
         "signers": {},
     }
