@@ -121,7 +121,7 @@ TIMES = (
         _by_openai(always(stream(words(200), pace=0.05))),
         modes=("streamed",),
         after_content=True,
-        timeouts={"total": "400ms"},
+        timeouts={"total": "1500ms"},
         says="total",
         breaks="",
     ),
