@@ -28,7 +28,7 @@ from tenants.outside_credentials import IssuerSnapshot, SignerSnapshot
 from tenants.snapshots import KeySnapshot, TenantSnapshot
 
 if TYPE_CHECKING:
-    from proxy.store import Snapshot
+    from proxy.snapshot import Snapshot
 
 CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"x-gateway-key", b"x-goog-api-key")
 REMEMBERED_TOKENS = 20_000

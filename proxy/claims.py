@@ -11,7 +11,7 @@ from billing.pricing import most_of
 from billing.scopes import Scope
 from proxy.bounds import Exposure, most
 from proxy.exchange import Exchange
-from proxy.store import Snapshot
+from proxy.snapshot import Snapshot
 from routing.choose import Target
 
 ASSUMED_OUTPUT = 512

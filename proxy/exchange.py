@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.bounds import Exposure
     from proxy.errors import GatewayError
     from proxy.meter import Delivered
-    from proxy.store import Snapshot
+    from proxy.snapshot import Snapshot
     from proxy.upstream import Answer
     from routing.choose import Choice, Target
     from routing.snapshots import AliasSnapshot

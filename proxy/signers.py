@@ -21,7 +21,7 @@ from proxy.errors import Unauthenticated
 from tenants.outside_credentials import SignerSnapshot
 
 if TYPE_CHECKING:
-    from proxy.store import Snapshot
+    from proxy.snapshot import Snapshot
 
 NAMED_BY = b"x-gateway-signer"
 REMEMBERED_SIGNATURES = 100_000

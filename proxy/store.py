@@ -13,9 +13,8 @@ import asyncio
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,22 +32,18 @@ from billing.budgets import Period, Purse
 from billing.counters.asks import GATEWAY_TAG, Counters, CountersAway, tenant_tag
 from billing.explain import Request
 from billing.limits import Limit
-from billing.plans import Terms
 from billing.rebuild import adjusted_lately, settled_in, used_lately
 from billing.records import AttemptRow, Entry, Record
 from billing.requests import Sight, find, named
 from billing.scopes import Scope
-from billing.snapshots import BillingSnapshot
 from billing.usage import Summary, summarise
 from proxy.errors import StoreUnavailable
 from proxy.recovery import Recovery
-from routing.configured import read_configured
+from proxy.snapshot import Snapshot, read_snapshot
 from routing.sharing import Sharing
-from routing.snapshots import RoutingSnapshot
 from tenants import revisions
 from tenants.alert_thread import AlertThread
 from tenants.events import Event
-from tenants.snapshots import KeysSnapshot, TenantSnapshot, read_keys
 
 log = structlog.get_logger("gateway.store")
 
@@ -63,39 +58,6 @@ RECOVER_SECONDS = 3.0
 
 T = TypeVar("T")
 Waiting = tuple[journal.Segment, Entry]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything that the hot path knows. A request keeps the one it began with."""
-
-    revisions: Mapping[str, int]
-    tenants: Mapping[str, TenantSnapshot]
-    keys: KeysSnapshot
-    routing: RoutingSnapshot
-    billing: BillingSnapshot
-    tiers: Mapping[str, Terms] = field(default_factory=dict)
-
-
-def read_snapshot(last: Snapshot | None) -> Snapshot:
-    """A snapshot of the database as it is, reusing the parts of `last` whose revision stands.
-
-    The revisions are read first: a change made meanwhile is seen now, and read again next time.
-    """
-    current = revisions.current()
-    if last is not None and last.revisions == current:
-        return last
-    configuration, keys = revisions.CONFIGURATION, revisions.KEYS
-    if last is None or last.revisions.get(configuration) != current.get(configuration):
-        tenants, routing, billing, tiers = read_configured()
-    else:
-        tenants, routing, billing = last.tenants, last.routing, last.billing
-        tiers = last.tiers
-    if last is None or last.revisions.get(keys) != current.get(keys):
-        key_snapshot = read_keys()
-    else:
-        key_snapshot = last.keys
-    return Snapshot(current, tenants, key_snapshot, routing, billing, tiers)
 
 
 def _write(batch: list[Waiting], refusals: ledger.Refusals) -> None:

@@ -9,7 +9,7 @@ from proxy.authenticate import Caller
 from proxy.body import parse_json
 from proxy.exchange import Exchange
 from proxy.paths import find_endpoint
-from proxy.store import Snapshot
+from proxy.snapshot import Snapshot
 from routing.snapshots import ModelSnapshot, ProviderSnapshot, Timeouts
 from tenants.snapshots import TenantSnapshot
 

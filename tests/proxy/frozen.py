@@ -36,7 +36,7 @@ def frozen_in(document: dict[str, Any], folder: Path) -> InProcess:
     from django.core.management import call_command
     from django.db import transaction
 
-    from proxy.store import read_snapshot
+    from proxy.snapshot import read_snapshot
     from tenants.keys import issue_key
 
     path = folder / "frozen.yaml"

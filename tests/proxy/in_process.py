@@ -12,8 +12,8 @@ from typing import Any
 
 from billing.records import AttemptRow, Entry, Record
 from proxy.app import Proxy
+from proxy.snapshot import Snapshot
 from proxy.standing import Standing
-from proxy.store import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

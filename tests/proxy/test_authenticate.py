@@ -21,7 +21,7 @@ from billing.snapshots import BillingSnapshot
 from proxy import authenticate
 from proxy.authenticate import LONGEST_TOKEN, Authenticator, Caller, read_token
 from proxy.errors import Unauthenticated
-from proxy.store import Snapshot
+from proxy.snapshot import Snapshot
 from routing.snapshots import DEFAULT_FALLBACK_ON, AliasSnapshot, RoutingSnapshot
 from tenants.snapshots import KeySnapshot, KeysSnapshot, PolicySnapshot, TenantSnapshot
 

@@ -17,7 +17,7 @@ from billing.scopes import Scope
 from proxy.bounds import Bound, Exposure
 from proxy.claims import ASSUMED_OUTPUT, Plans, Wanted
 from proxy.exchange import Exchange, Rates
-from proxy.store import Snapshot
+from proxy.snapshot import Snapshot
 from routing.choose import Target
 from routing.snapshots import AliasSnapshot
 from tests.proxy.asking import STARTED, exchange, model, rate, tenant

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from billing.records import Record
 from proxy.chat.usage import Usage
-from proxy.store import read_snapshot
+from proxy.snapshot import read_snapshot
 from tenants.keys import issue_key
 from tests.proxy import recorded
 from tests.proxy.configuration import FIRST_COST, alias, books, provider
