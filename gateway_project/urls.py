@@ -8,6 +8,9 @@ from billing.admin_adjust import adjust_budget
 from billing.admin_state import limits_and_budgets
 from routing.admin_health import ask_again, health
 
+admin.site.site_header = admin.site.site_title = "exact-gateway"
+admin.site.index_title = "Administration"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path(
