@@ -168,7 +168,7 @@ class UsageRecordAdmin(RecordsAdmin):
         return self._allowed(request, super().get_fields(request, obj))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        is_money = lookup.split("__")[0] in self.money
+        is_money = lookup.split("__", maxsplit=1)[0] in self.money
         return (may_see_money(request) or not is_money) and super().lookup_allowed(
             lookup, value, request
         )
@@ -236,7 +236,7 @@ class AttemptAdmin(RecordsAdmin):
         return [name for name in names if may_see_money(request) or name not in self.money]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        is_money = lookup.split("__")[0] in self.money
+        is_money = lookup.split("__", maxsplit=1)[0] in self.money
         return (may_see_money(request) or not is_money) and super().lookup_allowed(
             lookup, value, request
         )

@@ -1,4 +1,4 @@
-"""How a request was decided then, as far as its usage record pins it: proxy/decision.py writes it."""
+"""How a request was decided then, as far as its usage record pins it (proxy/decision.py)."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

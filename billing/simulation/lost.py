@@ -18,7 +18,7 @@ def pasts_of(page: Sequence[Any]) -> Iterator[Past]:
     lost = _lost(page)
     for row in page:
         cost, charge = lost.get(row.record_id, (0, 0))
-        yield Past(*row, lost_cost=cost, lost_charge=charge)
+        yield Past._make((*row, cost, charge))
 
 
 def _lost(page: Sequence[Any]) -> dict[UUID, tuple[int, int]]:

@@ -33,7 +33,8 @@ NOT_KNOWN = (
     "whichever model answers, and is left out where the currency is another. What mirrors cost is "
     "on no record, and not in these figures.",
     "The tier that a token of a tenant's own issuer named is not told apart from the tenant's: it "
-    "has the tenant's, as the draft says. A key that is no more is taken to have been allowed every alias.",
+    "has the tenant's, as the draft says. A key that is no more is taken to have been allowed "
+    "every alias.",
     "Budgets begin with what the records before the span say; limits begin unused.",
     "A charge by the policy `reserved` is taken over as it was.",
     "Of one tenant alone, the limits and budgets that it shares with others are left out.",

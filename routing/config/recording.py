@@ -40,10 +40,15 @@ def in_force() -> ConfigurationVersion | None:
     return published.order_by("-published_at", "-pk").first()
 
 
-def catch_up() -> None:
+def is_told_of(text: str) -> bool:
+    """Whether the version that was published last says what is in force."""
+    last = in_force()
+    return text == (last.text if last else _EMPTY)
+
+
+def catch_up(text: str) -> None:
     """Makes a version of what is in force where none tells of it, before it changes."""
-    text, last = export(), in_force()
-    if text != (last.text if last else _EMPTY):
+    if not is_told_of(text):
         _publish(ConfigurationVersion(created_by=ELSEWHERE, note="Found in force"), text, ELSEWHERE)
 
 

@@ -137,6 +137,13 @@ def test_any_version_is_compared_with_any_other(admin_client: Client) -> None:
     assert "They say the same" in said(admin_client.get(url_of(newer, "diff")))
 
 
+@pytest.mark.parametrize("number", ["0", "4711", "9" * 19, "9" * 5_000, "²", "-1", "x"])
+def test_a_version_that_is_none_is_not_found(admin_client: Client, number: str) -> None:
+    version = ConfigurationVersion.objects.create(text=ACME)
+    pages = (f"{url_of(version, 'diff')}?against=", f"{new_page_of(ConfigurationVersion)}?from=")
+    assert [admin_client.get(f"{page}{number}").status_code for page in pages] == [404, 404]
+
+
 # ---- publishing
 
 

@@ -125,8 +125,9 @@ def test_what_a_hedge_that_lost_came_to_stays_as_it_was(won: str) -> None:
             cost=77,
             charge=0,
         )
-    records[1].reserved = records[1].charge - 400_000
-    records[1].absorbed, records[1].charge = 400_000, records[1].reserved
+    held = records[1]
+    held.reserved = held.charge = (held.charge or 0) - 400_000
+    held.absorbed = 400_000
     UsageRecord.objects.bulk_create(records)
     control()
 
