@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from billing.simulation.apart import AT_MOST, NotSimulated, simulate_apart
 from billing.simulation.report import by_currency, change_in_words
 from routing import config
-from routing.config import versions
+from routing.config import recording, versions
 from routing.config.comparing import compared
 from routing.models import ConfigurationVersion
 
@@ -47,7 +47,7 @@ class DraftForm(forms.ModelForm):
         }
         help_texts = {
             "text": "The whole configuration: what it lacks goes when it is published. Secrets "
-            "stand in it as env:NAME, file:/path or stored:…, never themselves."
+            "stand in it as env:NAME or stored:…, never themselves."
         }
 
     def clean(self) -> dict[str, Any]:
@@ -77,6 +77,14 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
 
     # ---- who may do what
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may change it: headers and addresses in it can be as good as secrets."""
+        return super().has_view_permission(request, obj) and (
+            super().has_add_permission(request)
+            or super().has_change_permission(request)
+            or self.has_publish_permission(request)
+        )
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A new draft shows what is in force."""
         return super().has_add_permission(request) and self.has_view_permission(request)
@@ -97,6 +105,10 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
         return request.user.has_perms(["billing.view_usagerecord", "billing.view_money"])
 
     # ---- the list, and a version's own page
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        told = recording.is_told_of(config.export()) if self.has_view_permission(request) else True
+        return super().changelist_view(request, {**(extra_context or {}), "is_told_of": told})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
@@ -232,6 +244,7 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
             lines=lines[:MOST_LINES],
             is_cut=len(lines) > MOST_LINES,
             most_lines=MOST_LINES,
+            may_publish=self.has_publish_permission(request),
             offered=ConfigurationVersion.objects.exclude(pk=version.pk).defer("text")[:OFFERED],
         )
 

@@ -91,12 +91,18 @@ def tried(
     return outcome, found
 
 
-def planned(text: str, *, source: str) -> Plan:
+def planned(text: str, *, source: str, is_draft: bool) -> Plan:
     """What an apply would change (with `prune` and `keeps`), found by reading alone: nobody waits
-    for it. Raises ConfigInvalid; only the apply itself finds that what should go is in use."""
+    for it. A draft may refer to less than a file. Raises ConfigInvalid; only the apply itself finds
+    that what should go is in use."""
     wanted, lines = _read(text, source)
     with _named(source):
-        return _plan(wanted, lines, prune=True, keeps=True)
+        plan = _plan(wanted, lines, prune=True, keeps=True)
+        held = secret_values.by_place(normal.unkeyed(plan.stored))
+        problems = secret_values.beyond_drafts(normal.unkeyed(plan.target), held)
+        if is_draft and problems:
+            raise ConfigInvalid(with_lines(problems, lines))
+    return plan
 
 
 def check_references_only(text: str, *, source: str) -> None:

@@ -6,7 +6,7 @@ does: no issued key and no record.
 
 from typing import NamedTuple
 
-from routing.config.applying import Outcome, apply, check_references_only, planned
+from routing.config.applying import Outcome, Plan, apply, check_references_only, planned
 from routing.config.exporting import as_file, text_of
 from routing.config.normal import in_order_of
 from routing.config.problems import ConfigInvalid, Problem
@@ -27,7 +27,7 @@ def check_draft(text: str) -> None:
         said = f"a draft has at most {LARGEST_DRAFT} characters; apply_config takes larger files"
         raise ConfigInvalid([Problem("", said)])
     check_references_only(text, source="the draft")
-    planned(text, source="the draft")
+    planned(text, source="the draft", is_draft=True)
 
 
 class Trial(NamedTuple):
@@ -42,11 +42,16 @@ class Trial(NamedTuple):
 
 def try_out(version: ConfigurationVersion) -> Trial:
     """Reads alone. Raises ConfigInvalid."""
-    plan = planned(version.text, source=str(version))
+    plan = _plan_of(version)
     before, after = as_file(plan.stored), as_file(in_order_of(plan.stored, plan.target))
     forgotten = sorted(stored_secrets(before) - stored_secrets(after))
     text = text_of(before)
     return Trial(plan.outcome, text, text_of(after) if plan.outcome.changes else text, forgotten)
+
+
+def _plan_of(version: ConfigurationVersion) -> Plan:
+    is_draft = version.state == ConfigurationVersion.State.DRAFT
+    return planned(version.text, source=str(version), is_draft=is_draft)
 
 
 def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome:
@@ -56,6 +61,8 @@ def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome
     and NothingToPublish.
     """
     is_draft = version.state == ConfigurationVersion.State.DRAFT
+    if is_draft:
+        _plan_of(version)  # raises for what a draft may not refer to
     outcome = apply(
         version.text,
         source=str(version),

@@ -267,6 +267,34 @@ def test_whoever_may_look_may_neither_publish_nor_see_money() -> None:
     assert not Tenant.objects.exists()
 
 
+def test_versions_are_for_those_who_may_change_them() -> None:
+    version = ConfigurationVersion.objects.create(text=ACME)
+    looking = staff("view_configurationversion")
+    for page in (list_of(ConfigurationVersion), page_of(version), url_of(version, "diff")):
+        assert looking.get(page).status_code == 403
+    for permission in ("add", "change"):
+        client = staff("view_configurationversion", f"{permission}_configurationversion")
+        assert client.get(page_of(version)).status_code == 200
+
+
+def test_simulations_show_money_only_to_those_who_may_see_it() -> None:
+    version = ConfigurationVersion.objects.create(text=ACME)
+    allowed = ("view_configurationversion", "add_configurationversion", "view_usagerecord")
+    assert staff(*allowed).get(url_of(version, "simulate")).status_code == 403
+    assert staff(*allowed, "view_money").get(url_of(version, "simulate")).status_code == 200
+
+
+def test_what_was_published_last_can_be_gone_back_to(admin_client: Client) -> None:
+    config.apply(ACME, source="a.yaml")
+    version = ConfigurationVersion.objects.get()
+    Tenant.objects.update(name="changed-elsewhere")
+    assert "/publish/" in said(admin_client.get(page_of(version)))
+    assert "has changed on other pages" in said(admin_client.get(list_of(ConfigurationVersion)))
+    publish(admin_client, version)
+    assert config.export() == version.text
+    assert "on other pages" not in said(admin_client.get(list_of(ConfigurationVersion)))
+
+
 def test_whoever_may_only_add_does_not_read_the_configuration_that_way() -> None:
     client = staff("add_configurationversion")
     assert client.get(new_page_of(ConfigurationVersion)).status_code == 403

@@ -86,6 +86,15 @@ def test_old_versions_go_and_drafts_stay(apply: Apply, monkeypatch: pytest.Monke
     assert sorted(found) == ["draft", "published", "superseded", "superseded"]
 
 
+def test_large_versions_go_sooner(apply: Apply, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply("tenants: {tenant-0: {}}")
+    largest = len(config.export())
+    monkeypatch.setattr(recording, "KEPT_CHARACTERS", 2 * largest)
+    for number in range(1, 6):
+        apply(f"tenants: {{tenant-{number}: {{}}}}", prune=True)
+    assert [state for state, _, _ in states()] == ["superseded", "superseded", "published"]
+
+
 def test_versions_hold_references_alone(apply: Apply, small_file: str) -> None:
     apply(small_file)
     [version] = ConfigurationVersion.objects.all()
@@ -114,6 +123,44 @@ def test_a_draft_is_checked_like_a_file_and_holds_no_secret(db: None, text: str,
         versions.check_draft(text)
     assert said in str(raised.value)
     assert "sk-secret" not in str(raised.value)
+
+
+def naming(reference: str, provider: str = "p") -> str:
+    credentials = f'credentials: [{{name: main, secret: "{reference}"}}]'
+    return (
+        f'providers: {{{provider}: {{dialect: openai, base_url: "https://p.example", '
+        f"{credentials}}}}}"
+    )
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        *("env:GATEWAY_SECRET_KEY", "env:DJANGO_SETTINGS_MODULE", "env:DATABASE_URL"),
+        *("env:REDIS_URL", "file:/etc/passwd", "file:/there/is/none"),
+    ],
+)
+def test_a_draft_names_no_file_and_no_setting_of_the_gateway(apply: Apply, reference: str) -> None:
+    said = r"providers\.p\.credentials\[0\]\.secret: a draft names no (file|setting)"
+    with pytest.raises(config.ConfigInvalid, match=said):
+        versions.check_draft(naming(reference))
+    stored = draft_of(naming(reference))
+    for try_it in (versions.try_out, publish):
+        with pytest.raises(config.ConfigInvalid, match=said) as refused:
+            try_it(stored)
+        assert "not there" not in str(refused.value)
+    apply(naming(reference))
+    versions.check_draft(naming(reference))  # an operator has named it in that place
+    with pytest.raises(config.ConfigInvalid, match="a draft names no"):
+        versions.check_draft(naming(reference, provider="other"))
+    older = ConfigurationVersion.objects.get(state="published")
+    apply("version: 1", prune=True)
+    publish(older)
+    assert Credential.objects.get().secret_reference == reference
+
+
+def test_a_draft_may_name_other_variables(apply: Apply) -> None:
+    versions.check_draft(naming("env:OPENAI_API_KEY"))
 
 
 def test_checking_a_draft_changes_nothing(apply: Apply) -> None:
