@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -16,7 +16,8 @@ from django.utils.html import format_html
 from billing.simulation.apart import AT_MOST, NotSimulated, simulate_apart
 from billing.simulation.report import by_currency, change_in_words
 from routing import config
-from routing.config import versions
+from routing.config import recording, versions
+from routing.config.comparing import compared
 from routing.models import ConfigurationVersion
 
 MOST_LINES = 4_000
@@ -25,6 +26,8 @@ OFFERED = 100
 """Versions to compare with."""
 MOST_ROWS = 50
 SPANS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
+
+_LARGEST_NUMBER = 2**63 - 1
 
 _State = ConfigurationVersion.State
 
@@ -44,7 +47,7 @@ class DraftForm(forms.ModelForm):
         }
         help_texts = {
             "text": "The whole configuration: what it lacks goes when it is published. Secrets "
-            "stand in it as env:NAME, file:/path or stored:…, never themselves."
+            "stand in it as env:NAME or stored:…, never themselves."
         }
 
     def clean(self) -> dict[str, Any]:
@@ -74,6 +77,14 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
 
     # ---- who may do what
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may change it: headers and addresses in it can be as good as secrets."""
+        return super().has_view_permission(request, obj) and (
+            super().has_add_permission(request)
+            or super().has_change_permission(request)
+            or self.has_publish_permission(request)
+        )
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A new draft shows what is in force."""
         return super().has_add_permission(request) and self.has_view_permission(request)
@@ -94,6 +105,10 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
         return request.user.has_perms(["billing.view_usagerecord", "billing.view_money"])
 
     # ---- the list, and a version's own page
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        told = recording.is_told_of(config.export()) if self.has_view_permission(request) else True
+        return super().changelist_view(request, {**(extra_context or {}), "is_told_of": told})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
@@ -135,10 +150,9 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
         """A draft begins with what is in force, or with an older version."""
         text = config.export()
         initial = {"text": text, "base": config.digest(text)}
-        chosen = request.GET.get("from", "")
-        if chosen.isdecimal():
-            for version in ConfigurationVersion.objects.filter(pk=int(chosen)):
-                initial |= {"text": version.text, "note": f"From {version}"}
+        if "from" in request.GET:
+            version = self._asked_for(request, "from")
+            initial |= {"text": version.text, "note": f"From {version}"}
         return initial
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -183,11 +197,20 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
         return own + super().get_urls()
 
     def _version(self, request: HttpRequest, number: int) -> ConfigurationVersion:
-        version = self.get_object(request, str(number))
-        if not self.has_view_permission(request, version) or version is None:
+        if not self.has_view_permission(request):
             raise PermissionDenied
+        version = self.get_object(request, str(number)) if number <= _LARGEST_NUMBER else None
+        if version is None:
+            raise Http404("There is no such version.")
         found: ConfigurationVersion = version
         return found
+
+    def _asked_for(self, request: HttpRequest, name: str) -> ConfigurationVersion:
+        """The version whose number stands in the address under this name."""
+        said = request.GET[name]
+        if len(said) > len(str(_LARGEST_NUMBER)) or not (said.isascii() and said.isdecimal()):
+            raise Http404("There is no such version.")
+        return self._version(request, int(said))
 
     def _page(
         self, request: HttpRequest, name: str, version: ConfigurationVersion, **context: Any
@@ -205,16 +228,13 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
     def diff_view(self, request: HttpRequest, number: int) -> HttpResponse:
         """A version against what is in force, or against another one."""
         version = self._version(request, number)
-        against = request.GET.get("against", "")
-        other = None
-        if against.isdecimal():
-            other = self._version(request, int(against))
+        other = self._asked_for(request, "against") if request.GET.get("against") else None
         try:
             new = _whole(version)
             old = _whole(other) if other else config.export()
         except config.ConfigInvalid as invalid:
             return self._refused(request, version, invalid)
-        lines = list(islice(versions.compared(old, new), MOST_LINES + 1))
+        lines = list(islice(compared(old, new), MOST_LINES + 1))
         return self._page(
             request,
             "diff",
@@ -224,6 +244,7 @@ class ConfigurationVersionAdmin(admin.ModelAdmin):
             lines=lines[:MOST_LINES],
             is_cut=len(lines) > MOST_LINES,
             most_lines=MOST_LINES,
+            may_publish=self.has_publish_permission(request),
             offered=ConfigurationVersion.objects.exclude(pk=version.pk).defer("text")[:OFFERED],
         )
 

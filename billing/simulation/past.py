@@ -1,17 +1,15 @@
 """A request of the past: what its usage record says, and what it does not."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from billing.pricing import Tokens
-from billing.simulation.draft import RouteName
 from routing.allowed import allowed
 from routing.configured import Configured
-from routing.facts import Facts
 from routing.snapshots import AliasSnapshot
 from tenants.models import Key
 from tenants.outside_credentials import IssuerSnapshot, SignerSnapshot
@@ -19,18 +17,24 @@ from tenants.snapshots import TenantSnapshot
 
 NOT_KNOWN = (
     "Requests that were refused at the time have no record: they are not replayed.",
-    "Every upstream is well, and every credential is there: nothing fails over, nothing is tried "
-    "again; what failed then costs nothing now either.",
+    "Where the draft decides by the very route that a record pins, the model that answered then "
+    "does so again. Elsewhere every upstream is well, and every credential is there: nothing fails "
+    "over, nothing is tried again. What failed then costs nothing now either.",
     "The same tokens are assumed whichever model answers.",
-    "What a request contained (images, tools, …) and how complex it was is not on its record. "
-    "Where the route that it took, as it is in force now, asks for such, that is taken to hold; "
-    "otherwise not.",
+    "What a request contained (images, tools, …), how complex it was and how many tokens it was "
+    "taken to have is known where a route asked for it then: its record pins that. Otherwise it is "
+    "taken to have contained, and been, what the route that it took asked for, and nothing else; "
+    "the tokens are those that were billed.",
     "What a request might have cost at most is not on its record: it reserves, and is held against "
     "max_cost_per_request for, what it came to. No answer is shortened; nobody waits in a queue.",
-    "Targets by load or latency: all are alike, so that draws decide. Draws, also those by weight, "
-    "come out alike in every run, but not as they did then.",
-    "The tier that a token of a tenant's own issuer named is not on its record: it has the "
-    "tenant's. A key that is no more is taken to have been allowed every alias.",
+    "Targets by load or latency: all are alike, so that draws decide. On another route than then "
+    "draws, also those by weight, come out alike in every run.",
+    "Nobody hedges anew: what a hedge that lost came to stays in cost and charge as it was, "
+    "whichever model answers, and is left out where the currency is another. What mirrors cost is "
+    "on no record, and not in these figures.",
+    "The tier that a token of a tenant's own issuer named is not told apart from the tenant's: it "
+    "has the tenant's, as the draft says. A key that is no more is taken to have been allowed "
+    "every alias.",
     "Budgets begin with what the records before the span say; limits begin unused.",
     "A charge by the policy `reserved` is taken over as it was.",
     "Of one tenant alone, the limits and budgets that it shares with others are left out.",
@@ -42,7 +46,8 @@ _EVERY_ALIAS = frozenset({"alias:*"})
 
 
 class Past(NamedTuple):
-    """A usage record, as far as it is replayed: its columns are the fields."""
+    """A usage record, as far as it is replayed: its columns are the fields, but for the last two.
+    Those are what its hedges came to that lost, which its own amounts hold too."""
 
     record_id: UUID
     started_at: datetime
@@ -67,9 +72,12 @@ class Past(NamedTuple):
     charge_currency: str
     charge_policy: str
     latency_us: int
+    attempts: int
     labels: Mapping[str, str]
     decision: Mapping[str, object]
     absorbed: int | None
+    lost_cost: int = 0
+    lost_charge: int = 0
 
     @property
     def used(self) -> Tokens:
@@ -94,6 +102,9 @@ class Past(NamedTuple):
     def is_free(self) -> bool:
         """Counting tokens is billed by nobody."""
         return self.endpoint == "count_tokens"
+
+
+COLUMNS = Past._fields[:-2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,59 +156,6 @@ def _credential(tenant: TenantSnapshot, key_id: str) -> tuple[str, frozenset[str
         return None
     row = Key.objects.filter(key_id=key_id).values_list("tier", "scopes").first()
     return (row[0], frozenset(row[1])) if row else ("", _EVERY_ALIAS)
-
-
-def facts_of(
-    past: Past,
-    caller: Caller,
-    when: Mapping[str, object],
-    weigh_budget: Callable[[], float | None],
-) -> Facts:
-    """What routes can ask. `when` are the conditions of the route that the request took."""
-    asked = past.asked
-    return Facts(
-        tenant=past.tenant,
-        tier=caller.tier,
-        project=past.project,
-        user=past.user,
-        key=past.key or past.key_id,
-        scopes=caller.scopes,
-        labels=past.labels,
-        moment=past.started_at.timestamp(),
-        timezone=caller.tenant.timezone,
-        bytes=0 if past.endpoint == "embeddings" else asked,
-        count_tokens=lambda: asked,
-        look_inside=lambda: _contents(when),
-        judge=lambda: _complexity(when),
-        weigh_budget=weigh_budget,
-    )
-
-
-def _contents(when: Mapping[str, object]) -> frozenset[str]:
-    wanted = when.get("has", ())
-    return frozenset(wanted) if isinstance(wanted, list) else frozenset()
-
-
-def _complexity(when: Mapping[str, object]) -> str | None:
-    wanted = when.get("complexity")
-    if isinstance(wanted, list) and wanted:
-        wanted = wanted[0]
-    return wanted if isinstance(wanted, str) else None
-
-
-def route_taken(
-    past: Past, routes: Mapping[RouteName, Mapping[str, object]]
-) -> Mapping[str, object]:
-    """The conditions of the route that a request came by: those that its record pins, or, of an
-    older record that has only its place, as they are in force now."""
-    place = past.decision.get("route")
-    if isinstance(place, dict):
-        pinned = place.get("when", {})
-        return pinned if isinstance(pinned, dict) else {}
-    if not isinstance(place, int):
-        return {}
-    own = routes.get((past.tenant, past.alias, place))
-    return own if own is not None else routes.get(("", past.alias, place), {})
 
 
 class Draws:

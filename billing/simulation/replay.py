@@ -10,8 +10,9 @@ from billing.budgets import Purse
 from billing.claims import Claim
 from billing.pricing import Rate, charged_tokens
 from billing.simulation.counted import Counted, Used
+from billing.simulation.decided import as_then, facts_of
 from billing.simulation.draft import Draft
-from billing.simulation.past import Caller, Callers, Draws, Past, facts_of, route_taken
+from billing.simulation.past import Caller, Callers, Draws, Past
 from billing.snapshots import COST_BOOK, PricedModel
 from routing.choose import Choice, State, Target, choose
 from routing.snapshots import AliasSnapshot, ModelSnapshot
@@ -75,7 +76,7 @@ class Replay:
         choice = self._choose(past, caller, alias, moment)
         if not choice.targets:
             return _refused(*_nobody(choice))
-        return self._admit(past, caller, alias, choice.targets)
+        return self._admit(past, caller, alias, as_then(past, choice))
 
     def _why_not(self, past: Past) -> str:
         aliases = self._draft.configured.routing.aliases
@@ -96,7 +97,7 @@ class Replay:
         facts = facts_of(
             past,
             caller,
-            route_taken(past, self._draft.routes),
+            self._draft.routes,
             lambda: self._counted.budget_used(past, caller, alias),
         )
         return choose(alias, facts, State(now=moment, means=self._means, worst=dearest))
@@ -171,7 +172,9 @@ def _named(claim: Claim) -> tuple[str, str]:
 def _cost(past: Past, rate: Rate) -> int:
     if past.outcome in _TAKEN_OVER:
         return past.cost or 0
-    return 0 if past.outcome == "failed" or past.is_free else rate.amount(past.used)
+    if past.outcome == "failed" or past.is_free:
+        return 0
+    return rate.amount(past.used) + (past.lost_cost if rate.currency == past.cost_currency else 0)
 
 
 def _charge(past: Past, caller: Caller, rate: Rate) -> int:
@@ -185,7 +188,10 @@ def _charge(past: Past, caller: Caller, rate: Rate) -> int:
     if policy == "reserved" and past.charge_policy == "reserved" and past.charge is not None:
         return past.charge
     tokens = charged_tokens(past.used, policy, lambda: past.used)
-    amount = 0 if tokens is None else rate.amount(tokens)
+    if tokens is None:
+        return 0
+    lost = past.lost_charge if rate.currency == past.charge_currency else 0
+    amount = rate.amount(tokens) + lost
     if past.absorbed and past.charge is not None:
         # Held to what was reserved: the same share of what it would be now.
         return amount * past.charge // (past.charge + past.absorbed)

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from billing.exports import pages_of
 from billing.simulation.draft import Draft
-from billing.simulation.past import Past
+from billing.simulation.lost import pasts_of
+from billing.simulation.past import COLUMNS, Past
 from billing.simulation.replay import Outcome, Refusal, Replay
 from billing.usage import within
 
@@ -117,11 +118,10 @@ def simulate(
     """Replays usage records under a draft, page after page, for at most so many seconds. `reached`
     is told when a page's last started. Memory does not grow with the number of records."""
     replay, totals, began = Replay(draft, start, tenant=tenant), Totals(), time.monotonic()
-    records = within(start=start, end=end, tenant=tenant).values_list(*Past._fields, named=True)
+    records = within(start=start, end=end, tenant=tenant).values_list(*COLUMNS, named=True)
     stopped_at = None
     for page in pages_of(records):
-        for row in page:
-            past = Past._make(row)
+        for past in pasts_of(page):
             totals.add(past, replay.replay(past))
         reached(page[-1].started_at)
         if seconds is not None and time.monotonic() - began >= seconds:

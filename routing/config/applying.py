@@ -39,6 +39,15 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the database holds and what it shall hold, both in the keyed form, with secrets."""
+
+    stored: Plain
+    target: Plain
+    outcome: Outcome
+
+
 def apply(
     text: str,
     *,
@@ -80,6 +89,20 @@ def tried(
         found = look()
         transaction.set_rollback(True)
     return outcome, found
+
+
+def planned(text: str, *, source: str, is_draft: bool) -> Plan:
+    """What an apply would change (with `prune` and `keeps`), found by reading alone: nobody waits
+    for it. A draft may refer to less than a file. Raises ConfigInvalid; only the apply itself finds
+    that what should go is in use."""
+    wanted, lines = _read(text, source)
+    with _named(source):
+        plan = _plan(wanted, lines, prune=True, keeps=True)
+        held = secret_values.by_place(normal.unkeyed(plan.stored))
+        problems = secret_values.beyond_drafts(normal.unkeyed(plan.target), held)
+        if is_draft and problems:
+            raise ConfigInvalid(with_lines(problems, lines))
+    return plan
 
 
 def check_references_only(text: str, *, source: str) -> None:
@@ -130,8 +153,18 @@ def _apply(
 ) -> Outcome:
     """Inside a transaction."""
     take_turns()
-    if expected is not None and digest(export()) != expected:
+    text = None
+    if expected is not None and digest(text := export()) != expected:
         raise ConfigMoved
+    plan = _plan(wanted, lines, prune, keeps)
+    if plan.outcome.changes:
+        catch_up(text or export())
+        _write(plan.stored, plan.target)
+        revisions.bump(revisions.CONFIGURATION)
+    return plan.outcome
+
+
+def _plan(wanted: Plain, lines: dict[str, int], prune: bool, keeps: bool) -> Plan:
     before = read()
     problems, warnings = secret_values.resolve(wanted, secret_values.by_place(before), keeps=keeps)
     stored, kept = normal.keyed(before), Plain()
@@ -143,11 +176,7 @@ def _apply(
     problems += write_prices.frozen(stored, target)
     if problems:
         raise ConfigInvalid(with_lines(problems, lines))
-    if lines_changed := changes(stored, target):
-        catch_up()
-        _write(stored, target)
-        revisions.bump(revisions.CONFIGURATION)
-    return Outcome(lines_changed, warnings)
+    return Plan(stored, target, Outcome(changes(stored, target), warnings))
 
 
 def _write(stored: Plain, target: Plain) -> None:

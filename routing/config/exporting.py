@@ -1,8 +1,10 @@
 """The database as a configuration file."""
 
+from copy import deepcopy
+
 from pydantic import ValidationError
 
-from routing.config import secret_values
+from routing.config import normal, secret_values
 from routing.config.normal import Plain
 from routing.config.read import read
 from routing.config.schema import Document
@@ -23,6 +25,13 @@ def text_of(configuration: Plain) -> str:
         shown = configuration
     sections = {section: entry for section, entry in shown.items() if entry}
     return dump({"version": 1, **sections})
+
+
+def as_file(keyed: Plain) -> Plain:
+    """A keyed form with secrets, in the listed form, secrets as the file writes them."""
+    configuration = deepcopy(normal.unkeyed(keyed))
+    secret_values.as_text(configuration)
+    return configuration
 
 
 def stored() -> Plain:

@@ -113,3 +113,23 @@ def _merge_inside(stored: Plain, entry: Plain, fields: tuple[str, ...], prune: b
     for field in fields:
         if merged := _merge_mapping(stored, entry, field, prune):
             entry[field] = merged
+
+
+def in_order_of(stored: Plain, target: Plain) -> Plain:
+    """The target (both keyed) with its keys in the order in which they are stored; what is new
+    comes where its name belongs."""
+    result: Plain = {}
+    for section, entry in target.items():
+        held = stored.get(section, {})
+        names = entry if section == "gateway" else sorted(entry)
+        result[section] = {name: _alike(held.get(name), entry[name]) for name in names}
+    return result
+
+
+def _alike(old: Any, new: Any) -> Any:
+    if old == new:
+        return old
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    names = [*(name for name in old if name in new), *(name for name in new if name not in old)]
+    return {name: _alike(old.get(name), new[name]) for name in names}

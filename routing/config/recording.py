@@ -6,6 +6,7 @@ Everything here runs inside the transaction of a change.
 import hashlib
 
 from django.db import connection
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from routing.config.exporting import export
@@ -14,6 +15,8 @@ from routing.models import ConfigurationVersion
 
 KEPT = 1_000
 """Versions that are no longer in force; the oldest go first. Drafts stay."""
+KEPT_CHARACTERS = 100_000_000
+"""Of their texts in all."""
 ELSEWHERE = "other pages"
 """Who made what no version tells of: the pages of single things, or a gateway without versions."""
 
@@ -40,10 +43,15 @@ def in_force() -> ConfigurationVersion | None:
     return published.order_by("-published_at", "-pk").first()
 
 
-def catch_up() -> None:
+def is_told_of(text: str) -> bool:
+    """Whether the version that was published last says what is in force."""
+    last = in_force()
+    return text == (last.text if last else _EMPTY)
+
+
+def catch_up(text: str) -> None:
     """Makes a version of what is in force where none tells of it, before it changes."""
-    text, last = export(), in_force()
-    if text != (last.text if last else _EMPTY):
+    if not is_told_of(text):
         _publish(ConfigurationVersion(created_by=ELSEWHERE, note="Found in force"), text, ELSEWHERE)
 
 
@@ -61,6 +69,15 @@ def _publish(version: ConfigurationVersion, text: str, by: str) -> None:
     version.state = ConfigurationVersion.State.PUBLISHED
     version.published_by, version.published_at = by, timezone.now()
     version.save()
+    _forget_oldest()
+
+
+def _forget_oldest() -> None:
     superseded = ConfigurationVersion.objects.filter(state=ConfigurationVersion.State.SUPERSEDED)
-    old = superseded.order_by("-published_at", "-pk").values_list("pk", flat=True)[KEPT:]
-    ConfigurationVersion.objects.filter(pk__in=list(old)).delete()
+    sizes = superseded.order_by("-published_at", "-pk").values_list("pk", Length("text"))
+    total, old = 0, []
+    for number, (version, size) in enumerate(sizes):
+        total += size
+        if number >= KEPT or total > KEPT_CHARACTERS:
+            old.append(version)
+    ConfigurationVersion.objects.filter(pk__in=old).delete()

@@ -6,6 +6,7 @@ holds for exactly that place. PLACE is `PROVIDER/CREDENTIAL`, `TENANT/PROVIDER/C
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,28 @@ def _from_file(path: str) -> str:
 
 
 SOURCES: dict[str, Callable[[str], str]] = {"env:": _from_environment, "file:": _from_file}
+
+
+_GATEWAYS_OWN = re.compile(r"env:(?:GATEWAY_|DJANGO_|(?:DATABASE|REDIS)_URL$)")
+
+
+def beyond_drafts(wanted: Plain, stored: dict[str, Secret]) -> list[Problem]:
+    """References that only an operator may make: to files, and to the gateway's own settings. Who
+    writes a draft in a browser could send what they hold to an upstream of his own. What stands in
+    its place already may stay. `wanted` is in the listed form, with secrets."""
+    problems = []
+    for place in places(wanted):
+        reference, held = place.holder["secret"].reference, stored.get(place.name)
+        if held is not None and held.reference == reference:
+            continue
+        if reference.startswith("file:"):
+            said = "a draft names no file that is not in force here already; apply_config may"
+        elif _GATEWAYS_OWN.match(reference):
+            said = "a draft names no setting of the gateway itself; apply_config may"
+        else:
+            continue
+        problems.append(Problem(place.path, said))
+    return problems
 
 
 def resolve(

@@ -4,30 +4,21 @@ A version is the whole configuration, so publishing one also removes what it lac
 does: no issued key and no record.
 """
 
-import difflib
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from routing.config.applying import Outcome, apply, check_references_only, tried
-from routing.config.exporting import stored, text_of
+from routing.config.applying import Outcome, Plan, apply, check_references_only, planned
+from routing.config.exporting import as_file, text_of
+from routing.config.normal import in_order_of
 from routing.config.problems import ConfigInvalid, Problem
 from routing.config.secret_values import stored_secrets
 from routing.models import ConfigurationVersion
 
 LARGEST_DRAFT = 2_000_000
 """Characters. The form of a page holds no more; a file may be larger."""
-CONTEXT = 3
 
 
 class NothingToPublish(Exception):
     """What is in force says all of it already."""
-
-
-class Line(NamedTuple):
-    """A line of a comparison: `new`, `gone`, `same`, or the `place` where a part begins."""
-
-    kind: str
-    text: str
 
 
 def check_draft(text: str) -> None:
@@ -36,7 +27,7 @@ def check_draft(text: str) -> None:
         said = f"a draft has at most {LARGEST_DRAFT} characters; apply_config takes larger files"
         raise ConfigInvalid([Problem("", said)])
     check_references_only(text, source="the draft")
-    tried(text, lambda: None, source="the draft", prune=True, keeps=True)
+    planned(text, source="the draft", is_draft=True)
 
 
 class Trial(NamedTuple):
@@ -50,11 +41,17 @@ class Trial(NamedTuple):
 
 
 def try_out(version: ConfigurationVersion) -> Trial:
-    """Raises ConfigInvalid."""
-    before = stored()
-    outcome, after = tried(version.text, stored, source=str(version), prune=True, keeps=True)
+    """Reads alone. Raises ConfigInvalid."""
+    plan = _plan_of(version)
+    before, after = as_file(plan.stored), as_file(in_order_of(plan.stored, plan.target))
     forgotten = sorted(stored_secrets(before) - stored_secrets(after))
-    return Trial(outcome, text_of(before), text_of(after), forgotten)
+    text = text_of(before)
+    return Trial(plan.outcome, text, text_of(after) if plan.outcome.changes else text, forgotten)
+
+
+def _plan_of(version: ConfigurationVersion) -> Plan:
+    is_draft = version.state == ConfigurationVersion.State.DRAFT
+    return planned(version.text, source=str(version), is_draft=is_draft)
 
 
 def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome:
@@ -64,6 +61,8 @@ def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome
     and NothingToPublish.
     """
     is_draft = version.state == ConfigurationVersion.State.DRAFT
+    if is_draft:
+        _plan_of(version)  # raises for what a draft may not refer to
     outcome = apply(
         version.text,
         source=str(version),
@@ -77,12 +76,3 @@ def publish(version: ConfigurationVersion, *, by: str, expected: str) -> Outcome
     if not outcome.changes:
         raise NothingToPublish
     return outcome
-
-
-def compared(old: str, new: str) -> Iterator[Line]:
-    """The lines that differ, each part with those around it."""
-    kinds = {"+": "new", "-": "gone", " ": "same", "@": "place"}
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=CONTEXT, lineterm="")
-    for number, line in enumerate(lines):
-        if number >= 2:  # the first two name the files
-            yield Line(kinds[line[0]], line if line.startswith("@") else line[1:])

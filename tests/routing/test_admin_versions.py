@@ -137,6 +137,13 @@ def test_any_version_is_compared_with_any_other(admin_client: Client) -> None:
     assert "They say the same" in said(admin_client.get(url_of(newer, "diff")))
 
 
+@pytest.mark.parametrize("number", ["0", "4711", "9" * 19, "9" * 5_000, "²", "-1", "x"])
+def test_a_version_that_is_none_is_not_found(admin_client: Client, number: str) -> None:
+    version = ConfigurationVersion.objects.create(text=ACME)
+    pages = (f"{url_of(version, 'diff')}?against=", f"{new_page_of(ConfigurationVersion)}?from=")
+    assert [admin_client.get(f"{page}{number}").status_code for page in pages] == [404, 404]
+
+
 # ---- publishing
 
 
@@ -258,6 +265,34 @@ def test_whoever_may_look_may_neither_publish_nor_see_money() -> None:
     assert "/publish/" not in shown
     assert "/simulate/" not in shown
     assert not Tenant.objects.exists()
+
+
+def test_versions_are_for_those_who_may_change_them() -> None:
+    version = ConfigurationVersion.objects.create(text=ACME)
+    looking = staff("view_configurationversion")
+    for page in (list_of(ConfigurationVersion), page_of(version), url_of(version, "diff")):
+        assert looking.get(page).status_code == 403
+    for permission in ("add", "change"):
+        client = staff("view_configurationversion", f"{permission}_configurationversion")
+        assert client.get(page_of(version)).status_code == 200
+
+
+def test_simulations_show_money_only_to_those_who_may_see_it() -> None:
+    version = ConfigurationVersion.objects.create(text=ACME)
+    allowed = ("view_configurationversion", "add_configurationversion", "view_usagerecord")
+    assert staff(*allowed).get(url_of(version, "simulate")).status_code == 403
+    assert staff(*allowed, "view_money").get(url_of(version, "simulate")).status_code == 200
+
+
+def test_what_was_published_last_can_be_gone_back_to(admin_client: Client) -> None:
+    config.apply(ACME, source="a.yaml")
+    version = ConfigurationVersion.objects.get()
+    Tenant.objects.update(name="changed-elsewhere")
+    assert "/publish/" in said(admin_client.get(page_of(version)))
+    assert "has changed on other pages" in said(admin_client.get(list_of(ConfigurationVersion)))
+    publish(admin_client, version)
+    assert config.export() == version.text
+    assert "on other pages" not in said(admin_client.get(list_of(ConfigurationVersion)))
 
 
 def test_whoever_may_only_add_does_not_read_the_configuration_that_way() -> None:

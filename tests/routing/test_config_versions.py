@@ -1,13 +1,18 @@
 """Versions of the configuration: what was in force, and drafts of what shall be."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from hypothesis import given
+from hypothesis import strategies as st
 
 from routing import config
-from routing.config import recording, versions
+from routing.config import comparing, recording, versions
+from routing.config.comparing import Line, compared
 from routing.models import Alias, ConfigurationVersion, Credential
 from tenants.models import Key, Tenant
 from tests.factories import KeyFactory, TenantFactory
@@ -81,6 +86,15 @@ def test_old_versions_go_and_drafts_stay(apply: Apply, monkeypatch: pytest.Monke
     assert sorted(found) == ["draft", "published", "superseded", "superseded"]
 
 
+def test_large_versions_go_sooner(apply: Apply, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply("tenants: {tenant-0: {}}")
+    largest = len(config.export())
+    monkeypatch.setattr(recording, "KEPT_CHARACTERS", 2 * largest)
+    for number in range(1, 6):
+        apply(f"tenants: {{tenant-{number}: {{}}}}", prune=True)
+    assert [state for state, _, _ in states()] == ["superseded", "superseded", "published"]
+
+
 def test_versions_hold_references_alone(apply: Apply, small_file: str) -> None:
     apply(small_file)
     [version] = ConfigurationVersion.objects.all()
@@ -109,6 +123,44 @@ def test_a_draft_is_checked_like_a_file_and_holds_no_secret(db: None, text: str,
         versions.check_draft(text)
     assert said in str(raised.value)
     assert "sk-secret" not in str(raised.value)
+
+
+def naming(reference: str, provider: str = "p") -> str:
+    credentials = f'credentials: [{{name: main, secret: "{reference}"}}]'
+    return (
+        f'providers: {{{provider}: {{dialect: openai, base_url: "https://p.example", '
+        f"{credentials}}}}}"
+    )
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        *("env:GATEWAY_SECRET_KEY", "env:DJANGO_SETTINGS_MODULE", "env:DATABASE_URL"),
+        *("env:REDIS_URL", "file:/etc/passwd", "file:/there/is/none"),
+    ],
+)
+def test_a_draft_names_no_file_and_no_setting_of_the_gateway(apply: Apply, reference: str) -> None:
+    said = r"providers\.p\.credentials\[0\]\.secret: a draft names no (file|setting)"
+    with pytest.raises(config.ConfigInvalid, match=said):
+        versions.check_draft(naming(reference))
+    stored = draft_of(naming(reference))
+    for try_it in (versions.try_out, publish):
+        with pytest.raises(config.ConfigInvalid, match=said) as refused:
+            try_it(stored)
+        assert "not there" not in str(refused.value)
+    apply(naming(reference))
+    versions.check_draft(naming(reference))  # an operator has named it in that place
+    with pytest.raises(config.ConfigInvalid, match="a draft names no"):
+        versions.check_draft(naming(reference, provider="other"))
+    older = ConfigurationVersion.objects.get(state="published")
+    apply("version: 1", prune=True)
+    publish(older)
+    assert Credential.objects.get().secret_reference == reference
+
+
+def test_a_draft_may_name_other_variables(apply: Apply) -> None:
+    versions.check_draft(naming("env:OPENAI_API_KEY"))
 
 
 def test_checking_a_draft_changes_nothing(apply: Apply) -> None:
@@ -246,10 +298,77 @@ def test_two_who_publish_at_once_take_turns() -> None:
     assert Tenant.objects.count() == 2
 
 
+# ---- comparisons
+
+
 def test_a_comparison_shows_what_differs_with_what_stands_around_it() -> None:
-    old = "\n".join(f"line {number}" for number in range(20))
+    old = "\n".join(["tenants:", "  acme:", *(f"    line {number}" for number in range(20))])
     new = old.replace("line 10", "another")
-    lines = list(versions.compared(old, new))
+    lines = list(compared(old, new))
     assert [line.kind for line in lines] == ["place", *["same"] * 3, "gone", "new", *["same"] * 3]
-    assert [line.text for line in lines[4:6]] == ["line 10", "another"]
-    assert list(versions.compared(old, old)) == []
+    assert [lines[0].text, lines[4].text, lines[5].text] == [
+        "tenants.acme",
+        "    line 10",
+        "    another",
+    ]
+    assert list(compared(old, old)) == []
+
+
+def sides(lines: list[Line], kinds: set[str]) -> list[str]:
+    return [line.text for line in lines if line.kind in kinds]
+
+
+@given(st.lists(st.sampled_from("abcdef")), st.lists(st.sampled_from("abcdef")), st.booleans())
+def test_a_comparison_leaves_out_nothing_that_differs(
+    one: list[str], other: list[str], large: bool
+) -> None:
+    """However large the things are: a patch of what is gone and new leads from old to new."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "LARGEST_PART", 0 if large else 100)
+        patch.setattr(comparing, "CONTEXT", 1_000)
+        old, new = (["tenants:", *(f"    {letter}" for letter in side)] for side in (one, other))
+        lines = list(compared("\n".join(old), "\n".join(new)))
+    if old == new:
+        assert lines == []
+    else:
+        assert sides(lines, {"same", "gone"}) == old
+        assert sides(lines, {"same", "new"}) == new
+
+
+@pytest.mark.parametrize("entries", [20_000, 1])
+def test_a_comparison_of_very_many_lines_ends_soon(entries: int) -> None:
+    """80,000 that all differ, in many things or in one."""
+    each = 80_000 // entries // 2
+    lines = [
+        line
+        for entry in range(entries)
+        for line in (f"  t{entry}:", *(f"    n{at}: A" for at in range(2 * each - 1)))
+    ]
+    old = "\n".join(["tenants:", *lines])
+    began = time.monotonic()
+    found = list(compared(old, old.replace(" A", " B")))
+    assert time.monotonic() - began < 5
+    assert len(sides(found, {"new"})) == len(lines) - entries
+
+
+# ---- what nobody waits for
+
+
+def test_trying_out_and_checking_only_read(apply: Apply, small_file: str) -> None:
+    apply(small_file)
+    draft = draft_of(config.export().replace("tenants:", "tenants:\n  zeta: {}", 1))
+    with CaptureQueriesContext(connection) as asked:
+        versions.check_draft(draft.text)
+        trial = versions.try_out(draft)
+    assert trial.outcome.changes == ["+ tenants.zeta"]
+    assert {query["sql"].split()[0] for query in asked.captured_queries} == {"SELECT"}
+
+
+def test_what_was_tried_out_is_what_is_then_in_force(apply: Apply, small_file: str) -> None:
+    apply(small_file)
+    text = config.export()
+    for draft in (draft_of(text + "  zeta: {}\n"), draft_of(ACME)):
+        trial = versions.try_out(draft)
+        assert trial.before == config.export()
+        publish(draft)
+        assert trial.after == config.export()

@@ -1,6 +1,7 @@
 """An installation with records, and drafts of other ones."""
 
 import datetime
+import json
 import uuid
 from typing import Any
 
@@ -12,8 +13,12 @@ from billing.simulation.draft import read_draft
 from billing.simulation.report import as_dict
 from billing.simulation.totals import simulate
 from billing.snapshots import COST_BOOK, PricedModel
+from proxy.decision import decision_of
 from routing import config
+from routing.choose import choose
 from routing.configured import Configured, read_configured
+from routing.facts import Facts
+from tests.proxy.asking import exchange
 
 FILE = """
 providers: {demo: {dialect: demo}}
@@ -77,14 +82,42 @@ def make_record(configured: Configured, **facts: Any) -> UsageRecord:
         "input_tokens": 1_000,
         "output_tokens": 500,
         "latency_us": 800_000,
-        "decision": {"route": 0},
         **facts,
     }
     given.setdefault("request_id", str(given["record_id"]))
     given.setdefault("model", MODEL_OF[given["alias"]])
     record = UsageRecord(**given)
+    if "decision" not in given:
+        record.decision = decision_of_gateway(configured, record)
     _price(record, configured)
     return record
+
+
+def decision_of_gateway(
+    configured: Configured,
+    record: UsageRecord,
+    *,
+    contents: frozenset[str] = frozenset(),
+    complexity: str | None = None,
+    tokens: int | None = None,
+) -> dict[str, Any]:
+    """What the gateway pins when it chooses for a request of that caller."""
+    aliases = configured.routing.aliases
+    alias = aliases.get((record.tenant, record.alias)) or aliases["", record.alias]
+    facts = Facts(
+        tenant=record.tenant,
+        user=record.user,
+        project=record.project,
+        labels=record.labels,
+        moment=record.started_at.timestamp(),
+        count_tokens=lambda: record.input_tokens if tokens is None else tokens,
+        look_inside=lambda: contents,
+        judge=lambda: complexity,
+    )
+    asked = exchange("/v1/chat/completions", {"model": record.alias, "messages": []})
+    asked.choice, asked.found_out = choose(alias, facts), facts.found_out
+    decision: dict[str, Any] = json.loads(decision_of(asked))
+    return decision
 
 
 def _price(record: UsageRecord, configured: Configured) -> None:

@@ -13,20 +13,21 @@ from hypothesis import strategies as st
 from billing.models import UsageRecord
 from billing.scopes import Scope
 from billing.simulation.draft import Draft
-from billing.simulation.past import Past
+from billing.simulation.past import COLUMNS, Past
 from billing.simulation.replay import Outcome, Replay
 from routing import config
 from tenants.outside_credentials import key_id
 from tests.billing.simulation.installation import (
     FILE,
     add,
+    decision_of_gateway,
     install,
     make_record,
     of_acme,
     of_pro,
     simulated,
 )
-from tests.factories import BudgetAdjustmentFactory, KeyFactory
+from tests.factories import AttemptFactory, BudgetAdjustmentFactory, KeyFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +56,80 @@ def test_what_is_in_force_gives_what_the_records_say() -> None:
         assert (sums["refused"], sums["moved"]) == (0, 0)
         assert (sums["delta"]["cost"], sums["delta"]["charge"]) == ("0", "0")
     assert found["total"]["before"]["requests"] == 30
+
+
+def control(text: str = "") -> None:
+    """Nothing changes where the draft is what is in force."""
+    found = simulated(text or config.export(), prune=True)
+    assert found["changes"] == []
+    assert found["total"]["before"] == found["total"]["after"]
+    assert (found["total"]["refused"], found["total"]["moved"]) == (0, 0)
+
+
+def test_draws_come_out_as_they_did_where_the_route_is_the_same() -> None:
+    configured = install(SPLIT)
+    records = add(configured, 15, model="small") + add(configured, 25, model="large")
+    assert records[0].decision["route"]["targets"] == {"large": 3, "small": 1}
+    control()
+
+
+def test_a_target_that_failed_then_does_so_again_on_the_same_route() -> None:
+    configured = install(of_pro("routes: [{targets: [{model: large}]}], fallbacks: [small]"))
+    add(configured, 3, model="small", attempts=2)
+    control()
+    found = simulated(of_pro("routes: [{targets: [{model: large}], sticky: tenant}]"))
+    assert found["total"]["moved"] == 3, "on another route every upstream is well"
+
+
+ORDER = of_pro("routes: [{targets: [{model: large}, {model: small}], strategy: priority}]")
+
+
+def test_another_order_of_the_same_targets_is_another_route() -> None:
+    add(install(ORDER), 2)
+    control()
+    turned = ORDER.replace("{model: large}, {model: small}", "{model: small}, {model: large}")
+    assert simulated(turned)["total"]["moved"] == 2
+
+
+@pytest.mark.parametrize("won", ["first", "hedge"])
+def test_what_a_hedge_that_lost_came_to_stays_as_it_was(won: str) -> None:
+    configured = install(
+        of_pro(
+            "routes: [{targets: [{model: large}, {model: small, weight: 0}]}], hedge: {after: 1s}"
+        )
+    )
+    records = [
+        make_record(configured, model="large" if won == "first" else "small", attempts=2)
+        for _ in range(3)
+    ]
+    for record in records:
+        assert record.cost is not None
+        assert record.charge is not None
+        record.cost, record.charge = record.cost + 1_000_007, record.charge + 500_003
+        lost = "hedge" if won == "first" else "first"
+        AttemptFactory.create(record_id=record.record_id, started_at=record.started_at, role=won)
+        AttemptFactory.create(
+            record_id=record.record_id,
+            started_at=record.started_at,
+            ordinal=2,
+            role=lost,
+            error_kind="lost",
+            cost=1_000_007,
+            charge=500_003,
+        )
+        AttemptFactory.create(
+            record_id=record.record_id,
+            started_at=record.started_at,
+            ordinal=3,
+            role="mirror",
+            cost=77,
+            charge=0,
+        )
+    held = records[1]
+    held.reserved = held.charge = (held.charge or 0) - 400_000
+    held.absorbed = 400_000
+    UsageRecord.objects.bulk_create(records)
+    control()
 
 
 _TOKENS = st.integers(0, 2_000_000)
@@ -105,7 +180,7 @@ def test_any_record_costs_and_is_charged_what_it_was(
         charge_policy=policy,
         **{f"{name}_tokens": used for name, used in zip(names, tokens, strict=True)},
     )
-    past = Past(*(getattr(record, name) for name in Past._fields))
+    past = Past(*(getattr(record, name) for name in COLUMNS))
     draft = Draft(world, [], [], {})
     after = Replay(draft, record.started_at - datetime.timedelta(hours=1)).replay(past)
     assert after == Outcome(None, record.model, record.cost, "USD", record.charge, "USD")
@@ -240,13 +315,42 @@ def test_routes_go_by_what_the_record_says(when: str, model: str) -> None:
 IMAGES = of_pro(f"routes: [{small_when('{has: [images]}')}, {{targets: [{{model: large}}]}}]")
 
 
-def test_what_a_request_contained_is_known_by_the_route_that_it_took() -> None:
+def test_what_a_request_contained_is_known_where_its_record_pins_it() -> None:
+    configured = install(IMAGES)
+    for model, contents in (("small", {"images", "tools"}), ("large", {"tools"})):
+        record = make_record(configured, model=model)
+        record.decision = decision_of_gateway(configured, record, contents=frozenset(contents))
+        record.save()
+    control()
+    tools = IMAGES.replace("has: [images]", "has: [tools]")
+    assert {one["model"]: one["after"] for one in simulated(tools)["models"]}["small"] == 2
+
+
+def test_how_complex_and_how_long_a_request_was_is_known_where_its_record_pins_it() -> None:
+    when = "{complexity: complex, input_tokens: {min: 1500}}"
+    text = of_pro(f"routes: [{small_when(when)}, {{targets: [{{model: large}}]}}]")
+    configured = install(text)
+    for model, complexity, tokens in (
+        ("small", "complex", 1_500),
+        ("large", "complex", 1_499),
+        ("large", "simple", 9_000),
+    ):
+        record = make_record(configured, model=model)
+        record.decision = decision_of_gateway(
+            configured, record, complexity=complexity, tokens=tokens
+        )
+        record.save()
+    control()
+    simple = text.replace("complexity: complex", "complexity: simple")
+    assert {one["model"]: one["after"] for one in simulated(simple)["models"]}["small"] == 1
+
+
+def test_of_older_records_the_route_is_known_by_its_place() -> None:
     configured = install(IMAGES)
     add(configured, 2, model="small", decision={"route": 0})
     add(configured, 3, model="large", decision={"route": 1})
-    found = simulated(config.export())
-    assert found["total"]["moved"] == 0
-    assert {one["model"]: one["after"] for one in found["models"]} == {"small": 2, "large": 3}
+    add(configured, 1, model="large", decision={})
+    control()
 
 
 def test_a_route_that_goes_by_a_budget_follows_its_use() -> None:
