@@ -31,7 +31,7 @@ from tests.proxy.configuration import alias, books, provider
 from tests.proxy.conftest import ask, calling
 from tests.proxy.terms import INPUT, OUTPUT, USED, budget
 
-NAMES = ("first", "candidate", "unpriced")
+NAMES = ("first", "candidate", "modest", "unpriced")
 Start = Callable[..., GatewayProcess]
 
 
@@ -47,15 +47,16 @@ def _document(upstream: FakeUpstream, **gateway: Any) -> dict[str, Any]:
             f"{name}-model": {
                 "provider": name,
                 "upstream": f"gpt-{name}",
-                "max_output_tokens": 1000,
+                "max_output_tokens": 100 if name == "modest" else 1000,
             }
             for name in NAMES
         },
         "price_books": books(
-            **{f"{name}-model": {"input": "1", "output": "10"} for name in NAMES[:2]}
+            **{f"{name}-model": {"input": "1", "output": "10"} for name in NAMES[:3]}
         ),
         "aliases": {
             "pro": alias("first-model", **mirror("100%")),
+            "modest": alias("first-model", **mirror("100%", "modest-model")),
             "half": alias("first-model", **mirror("50%")),
             "plain": alias("first-model", on_short_budget="refuse"),
             "unpriced": alias("first-model", **mirror("100%", "unpriced-model")),
@@ -223,6 +224,16 @@ def test_a_copy_that_has_no_room_is_not_made(start: Start, upstream: FakeUpstrea
         assert client.post("/chat/pro", json=ask(max_tokens=90)).status_code == 200
         eventually(lambda: _counted(gateway, "no_room") or None, within=5, what="the count")
     assert not upstream.at_path("candidate")
+
+
+def test_a_copy_is_held_to_what_was_reserved_for_it(start: Start, upstream: FakeUpstream) -> None:
+    """What its caller asks of one model may be more than the candidate's price was reserved for."""
+    gateway = start(budgets=[budget(10**12, "total", hard=True)])
+    with calling(gateway, gateway.issue_key("acme")) as client:
+        assert client.post("/chat/modest", json=ask(max_tokens=900)).status_code == 200
+    [sent] = eventually(lambda: upstream.at_path("modest") or None, within=5, what="the copy")
+    assert sent.json()["max_tokens"] == 100
+    assert upstream.at_path("first")[0].json()["max_tokens"] == 900
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["counted", "rebuilt"])
