@@ -128,8 +128,30 @@ def _money(nano: int | None, currency: str) -> str:
     return "-" if nano is None else f"{from_nano(nano)} {currency}"
 
 
+class PricedRecordsAdmin(RecordsAdmin):
+    """Records with amounts. `money` is shown only to those who may see it, and nobody else finds it
+    out by asking which records have more of it."""
+
+    money: tuple[str, ...]
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self._allowed(request, super().get_list_display(request))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self._allowed(request, super().get_fields(request, obj))
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        is_money = lookup.split("__", maxsplit=1)[0] in self.money
+        return (may_see_money(request) or not is_money) and super().lookup_allowed(
+            lookup, value, request
+        )
+
+    def _allowed(self, request: HttpRequest, names: Any) -> list[Any]:
+        return [name for name in names if may_see_money(request) or name not in self.money]
+
+
 @admin.register(UsageRecord)
-class UsageRecordAdmin(RecordsAdmin):
+class UsageRecordAdmin(PricedRecordsAdmin):
     list_display = (
         "record_id",
         "started_at",
@@ -159,22 +181,6 @@ class UsageRecordAdmin(RecordsAdmin):
         *("cost", "cost_currency", "cost_price_version", "costing"),
         *("reserved", "absorbed"),
     )
-    """What is shown only to those who may see money."""
-
-    def get_list_display(self, request: HttpRequest) -> Any:
-        return self._allowed(request, super().get_list_display(request))
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self._allowed(request, super().get_fields(request, obj))
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        is_money = lookup.split("__", maxsplit=1)[0] in self.money
-        return (may_see_money(request) or not is_money) and super().lookup_allowed(
-            lookup, value, request
-        )
-
-    def _allowed(self, request: HttpRequest, names: Any) -> list[Any]:
-        return [name for name in names if may_see_money(request) or name not in self.money]
 
     def get_urls(self) -> list[Any]:
         page = self.admin_site.admin_view(self.explain)
@@ -223,23 +229,13 @@ class UsageRecordAdmin(RecordsAdmin):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(RecordsAdmin):
+class AttemptAdmin(PricedRecordsAdmin):
     list_display = ("record_id", "ordinal", "started_at", "role", "provider", "model", "status")
     list_filter = ("started_at",)
     search_fields = ("record_id",)
     search_help_text = "A record id, whole."
     ordering = ("-started_at",)
     money = ("cost", "charge", "usage")
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        names = super().get_fields(request, obj)
-        return [name for name in names if may_see_money(request) or name not in self.money]
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        is_money = lookup.split("__", maxsplit=1)[0] in self.money
-        return (may_see_money(request) or not is_money) and super().lookup_allowed(
-            lookup, value, request
-        )
 
 
 @admin.register(RefusalCount)

@@ -4,7 +4,8 @@ each request.
 Three things differ. A head waits for the first bytes of its body, and both leave in one write. One
 timer of a connection looks whether it has been idle for too long, instead of one for each request.
 And whoever answers may ask to be called back when the caller hangs up, which costs no task: the
-ASGI extension of proxy/departure.py.
+ASGI extension of proxy/departure.py. Of a caller who has sent several requests ahead no more is
+read, and it is heard when their turn comes.
 """
 
 import asyncio
@@ -129,13 +130,19 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **settings)
         self._idle_since = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._answered: Cycle | None = None
+        """Of the requests that have been sent, the one whose turn it is."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self._timer is not None:
             self._timer.cancel()
-        if self.cycle is not None and self.cycle.disconnected:
-            cast(Cycle, self.cycle).hang_up()
+        self.pipeline.clear()  # nobody waits for their answers
+        cycle = self._answered
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            cycle.hang_up()
 
     # ---- what the parser calls
 
@@ -173,8 +180,13 @@ class HttpProtocol(HttpToolsProtocol):
         if last is None or last.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:  # sent before the last answer: it waits for that
-            self.flow.pause_reading()
+            if self.pipeline:
+                self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cast(Cycle, cycle)
+        super()._start_asgi_task(cycle, app)
 
     # ---- between two requests
 

@@ -108,13 +108,15 @@ class Race:
     async def _hedge(self, way: Itinerary) -> None:
         """Starts the next target beside the first, where its limits have room and it is well."""
         exchange, worker = self._exchange, self._worker
-        step = way.next_target("hedge")
+        is_priced = self._is_priced(self._runners[0].step)
+        step = way.next_target("hedge") if is_priced else None
         if step is None:
             return
         exchange.may_hedge = False
         assert exchange.choice is not None
-        if None in exchange.rates[step.target.model.identity]:
-            exchange.choice.pass_over(step.target.model, "no_price")  # its loss would be free
+        if not self._is_priced(step):
+            exchange.choice.pass_over(step.target.model, "no_price")
+            way.give_back(step)
             return
         claims = await moves.join(worker.admission, exchange, step.target, worker.store)
         if claims is None:
@@ -130,6 +132,10 @@ class Race:
             call.end(exchange, worker.store)
             way.give_back(step)
         await moves.leave(worker.admission, exchange, claims, 0)
+
+    def _is_priced(self, step: Step) -> bool:
+        """Of one that has no price nobody can say what it costs to lose."""
+        return None not in self._exchange.rates[step.target.model.identity]
 
     @property
     def _first_is_silent(self) -> bool:

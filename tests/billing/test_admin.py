@@ -26,6 +26,7 @@ from tests.factories import (
     RefusalCountFactory,
     UsageRecordFactory,
 )
+from tests.routing.test_admin_versions import said, staff
 
 pytestmark = pytest.mark.django_db
 
@@ -167,3 +168,48 @@ class TestRecords:
         content = admin_client.get(page_of(record)).content.decode()
         assert "1. first: gpt-4o at openai, timeout" in content
         assert "&lt;b&gt;fallback" in content
+
+
+class TestWhoMaySeeMoney:
+    """Staff with `billing.view_money`; others see the records that they may without amounts."""
+
+    AMOUNTS = ("123456789", "0.123456789", "987654321", "0.987654321", "cost@2026-01-01")
+
+    @pytest.fixture
+    def tried(self) -> Attempt:
+        record = UsageRecordFactory.create(charge=540_000)
+        use = {"input_tokens": 5, "usage_source": "provider", "cost_price_version": self.AMOUNTS[4]}
+        tried: Attempt = AttemptFactory.create(
+            record_id=record.record_id, role="hedge", cost=123456789, charge=987654321, usage=use
+        )
+        return tried
+
+    def test_others_see_no_amounts_of_attempts(self, tried: Attempt) -> None:
+        record = UsageRecord.objects.get()
+        client = staff("view_attempt", "view_usagerecord")
+        for url in (list_of(Attempt), page_of(tried), list_of(UsageRecord), page_of(record)):
+            response = client.get(url)
+            assert response.status_code == 200
+            assert not [amount for amount in self.AMOUNTS if amount in said(response)], url
+
+    def test_who_may_sees_them(self, tried: Attempt) -> None:
+        shown = said(staff("view_attempt", "view_money").get(page_of(tried)))
+        assert all(amount in shown for amount in ("123456789", "987654321", "cost@2026-01-01"))
+
+    @pytest.mark.parametrize(
+        ("model", "lookup", "value"),
+        [
+            (UsageRecord, "charge__gte", 540_000),
+            (UsageRecord, "charge__gte", 540_001),
+            (UsageRecord, "cost_price_version__startswith", "c"),
+            (Attempt, "cost", 123456789),
+            (Attempt, "charge__gt", 1),
+            (Attempt, "usage__input_tokens", 5),
+        ],
+    )
+    @pytest.mark.usefixtures("tried")
+    def test_others_cannot_find_out_by_asking(self, model: Any, lookup: str, value: object) -> None:
+        permissions = ("view_attempt", "view_usagerecord")
+        asked = {lookup: value}
+        assert staff(*permissions).get(list_of(model), asked).status_code == 400
+        assert staff(*permissions, "view_money").get(list_of(model), asked).status_code == 200

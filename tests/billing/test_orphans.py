@@ -216,3 +216,15 @@ def test_a_copy_whose_journal_has_its_end_is_settled_by_that() -> None:
     assert list(settler({record_id: ended})(journal.line_of(COPY), OF_COPY)[0]) == [0, 1, 0]
     # what only its request has said is nothing about the copy
     assert list(settler({record_id: FINAL})(journal.line_of(COPY), OF_COPY)[0]) == [6, 1, 13]
+
+
+@pytest.mark.django_db
+def test_a_journal_of_a_copy_that_is_held_still_stays(spool: Path) -> None:
+    """Its request was settled long ago; whoever settles the copy says what it cost."""
+    kept = dead(spool, "1-a", COPY)
+    held = {f"mirror:{FINAL.record.record_id}"}
+    assert recover_journals(spool, held, now=NOON) == (0, {FINAL.record.record_id: COPY})
+    assert not Attempt.objects.exists()
+    assert list(spool.iterdir()) == [kept]
+    assert recover_journals(spool, (), now=NOON) == (1, {})
+    assert Attempt.objects.get(role="mirror").cost == 6

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from gateway_project.http_protocol import HttpProtocol
+from proxy.body import read_body
 from proxy.departure import watch
 
 pytestmark = pytest.mark.once
@@ -166,11 +167,44 @@ async def test_a_header_cannot_begin_another(value: str) -> None:
     assert b"x-a" not in answer
 
 
-@pytest.mark.parametrize("length", ["4", "6"])
-async def test_an_answer_of_another_length_than_it_says_ends_the_connection(length: str) -> None:
-    async with calling(answering(headers={"content-length": length})) as caller:
+async def test_an_answer_that_is_shorter_than_it_says_ends_the_connection() -> None:
+    async with calling(answering(headers={"content-length": "6"})) as caller:
         caller.send(ASK)
-        assert len(await caller.read_to_the_end()) < 100
+        assert (await caller.read_to_the_end()).endswith(b"content-length: 6\r\n\r\nhello")
+
+
+async def test_an_answer_that_is_longer_than_it_says_is_an_error() -> None:
+    async with calling(answering(headers={"content-length": "4"})) as caller:
+        caller.send(ASK)
+        answer = await caller.read_to_the_end()
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert answer.endswith(b"\r\n\r\nInternal Server Error")
+
+
+async def test_one_that_turns_out_longer_than_it_says_ends_with_the_connection() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        head = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"he", "more_body": True})
+        await send({"type": "http.response.body", "body": b"llo"})
+
+    async with calling(app) as caller:
+        caller.send(ASK)
+        answer = await caller.read_to_the_end()
+    assert answer == b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhe"
+
+
+@pytest.mark.parametrize("head", [[], [(b"content-length", b"2")]], ids=["chunked", "sized"])
+async def test_an_application_that_fails_before_its_first_bytes_is_an_error(head: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        raise ValueError
+
+    async with calling(app) as caller:
+        caller.send(ASK)
+        answer = await caller.read_to_the_end()
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert answer.endswith(b"content-length: 21\r\nconnection: close\r\n\r\nInternal Server Error")
 
 
 async def test_requests_sent_at_once_are_answered_in_turn() -> None:
@@ -220,6 +254,30 @@ class TestIdleConnections:
             caller.send(ASK[20:])
             await caller.read_until(b"hello")
 
+    async def test_one_whose_next_request_had_begun_before_the_last_answer_is_not_idle(
+        self,
+    ) -> None:
+        may_answer = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/slow":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"slow", "more_body": True})
+                await asyncio.sleep(IDLE_SECONDS * 2)
+                await send({"type": "http.response.body", "body": b"end"})
+            else:
+                await may_answer.wait()
+                await answering()(scope, receive, send)
+
+        async with calling(app) as caller:
+            slow = ASK.replace(b"/a%20b", b"/slow")
+            caller.send(ASK + slow[:8])
+            await asyncio.sleep(0.05)
+            may_answer.set()
+            await caller.read_until(b"hello")
+            caller.send(slow[8:])
+            assert (await caller.read_until(b"0\r\n\r\n")).endswith(b"3\r\nend\r\n0\r\n\r\n")
+
 
 class TestACallerWhoHangsUp:
     @staticmethod
@@ -259,6 +317,37 @@ class TestACallerWhoHangsUp:
             await caller.hang_up()
             await self.until(heard, "left")
         assert heard == ["watching", "left"]
+
+    @pytest.mark.parametrize("size", [20_000, 400_000])
+    async def test_is_heard_of_after_a_body_of_any_length(self, size: int) -> None:
+        heard: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert len(await read_body(receive, 2 * size)) == size
+            await self.watching(heard)(scope, receive, send)
+
+        async with calling(app) as caller:
+            body = b"x" * size
+            caller.send(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % size + body[:1000])
+            await asyncio.sleep(0.05)
+            caller.send(body[1000:])
+            await self.until(heard, "watching")
+            await caller.hang_up()
+            await self.until(heard, "left")
+
+    @pytest.mark.parametrize("when", ["at once", "meanwhile"])
+    async def test_is_heard_of_by_who_answers_the_first_of_two_requests(self, when: str) -> None:
+        heard: list[str] = []
+        async with calling(self.watching(heard)) as caller:
+            caller.send(ASK + (ASK if when == "at once" else b""))
+            await self.until(heard, "watching")
+            if when == "meanwhile":
+                caller.send(ASK)
+                await asyncio.sleep(0.05)
+            await caller.hang_up()
+            await self.until(heard, "left")
+            await asyncio.sleep(0.05)
+        assert heard == ["watching", "left"]  # and the second is not asked
 
     async def test_is_heard_of_no_more_once_nobody_watches(self) -> None:
         heard: list[str] = []

@@ -149,6 +149,7 @@ def configuration(upstream: FakeUpstream, *, refused: str, unreachable: str) -> 
                 fallback_on=["auth", "context_window", "content_filter", "rate_limit"],
             ),
             "unpriced": alias("unpriced-model"),
+            "then-unpriced": alias("first-model", "unpriced-model"),
             "both-busy": alias("busy-model", "busier-model"),
             "both-resting": alias("resting-model", "resting-too-model"),
             **{name: alias(f"{name}-model") for name in NAMES[2:]},

@@ -25,7 +25,7 @@ from tests.fake_upstream import (
 )
 from tests.gateway_process import GatewayProcess, IssuedKey
 from tests.proxy.configuration import SECOND_SECRET, SECRET
-from tests.proxy.conftest import ask, calling
+from tests.proxy.conftest import Issue, ask, calling
 
 SECOND = completion("from the second")
 HTML = whole(b"<html><body>Welcome</body></html>", content_type="text/html")
@@ -454,6 +454,20 @@ class TestFallingBack:
         answer = caller.post(f"/chat/{alias}", json=ask())
         assert (answer.status_code == 200) is falls_back
         assert bool(upstream.at_path("second")) is falls_back
+
+    def test_one_without_a_price_does_not_inherit_what_failed(
+        self, gateway: GatewayProcess, issue: Issue, upstream: FakeUpstream
+    ) -> None:
+        """Its tenant puts such answers aside, to be priced later: nothing stands on them before."""
+        upstream.at("first").answers(failing(500), whole(SECOND))
+        with calling(gateway, issue("trusting")) as caller:
+            answer = caller.post("/chat/then-unpriced", json=ask())
+        assert answer.content == SECOND
+        record = gateway.wait_for_record(answer.headers["x-gateway-record-id"])
+        assert (record["model"], record["quarantined"]) == ("unpriced-model", True)
+        assert (record["cost"], record["charge"], record["absorbed"]) == (None, None, None)
+        for amount in ("cost", "charge"):
+            assert (record[f"{amount}_currency"], record[f"{amount}_price_version"]) == ("", "")
 
     def test_when_all_fail_the_last_one_is_told(
         self, gateway: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream

@@ -206,6 +206,17 @@ class TestBeforeTheHead:
         assert record["output_tokens"] == 0
         assert record["input_tokens"] > 0
 
+    def test_after_a_body_that_came_in_many_pieces(
+        self, gateway: GatewayProcess, key: IssuedKey, upstream: FakeUpstream
+    ) -> None:
+        upstream.at("first").answers(silent)
+        long = [{"role": "user", "content": "word " * 80_000}]
+        with calling(gateway, key, "/chat/pro", messages=long) as caller:
+            eventually(lambda: upstream.received or None, within=5)
+            left = caller.hang_up()
+        assert len(upstream.received[0].body) > 400_000
+        assert closed_after(upstream.received[0].connection, left) < CLOSES_WITHIN
+
     def test_while_a_whole_answer_arrives(
         self, gateway: GatewayProcess, key: IssuedKey, upstream: FakeUpstream
     ) -> None:

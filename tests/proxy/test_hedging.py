@@ -31,38 +31,62 @@ pytestmark = pytest.mark.once
 AFTER = 0.2
 HEDGE = {"hedge": {"after": "200ms"}}
 MODELS = ("first", "second", "third", "narrow")
+TWINS = ("one", "two")
+"""Models of one provider."""
+ROOM = 1_000_000_000
 ASKED = 30
 """Tokens that the gateway takes the small request for, at most, when it must estimate."""
 
 
 def _document(upstream: FakeUpstream) -> dict[str, Any]:
-    limits = {"narrow": {"limits": {"concurrency": 1}}}
+    limits = {
+        "narrow": {"limits": {"concurrency": 1}},
+        "shared": {"limits": {"requests_per_minute": 1000, "concurrency": 2}},
+    }
+    provider_of = {name: name for name in MODELS} | dict.fromkeys(TWINS, "shared")
+    provider_of["unpriced"] = "unpriced"
+    priced = (*MODELS, *TWINS)
     return {
         "version": 1,
         "providers": {
-            name: provider(upstream.url(name), **limits.get(name, {})) for name in MODELS
+            name: provider(upstream.url(name), **limits.get(name, {}))
+            for name in set(provider_of.values())
         },
         "models": {
             f"{name}-model": {
-                "provider": name,
+                "provider": provider_name,
                 "upstream": f"gpt-{name}",
                 "max_output_tokens": 1000,
             }
-            for name in MODELS
+            for name, provider_name in provider_of.items()
         },
         "price_books": books(
-            **{f"{name}-model": {"input": "1", "output": "10"} for name in MODELS}
+            **{f"{name}-model": {"input": "1", "output": "10"} for name in priced}
         ),
         "aliases": {
             "pair": alias("first-model", "second-model", **HEDGE),
             "three": alias("first-model", "second-model", "third-model", **HEDGE),
             "alone": alias("first-model", **HEDGE),
             "full": alias("first-model", "narrow-model", **HEDGE),
+            "twins": alias("one-model", "two-model", **HEDGE),
+            "tried": alias(
+                "first-model",
+                "second-model",
+                retries={"attempts": 1, "retry_on": ["server_error"], "backoff": "10ms"},
+                **HEDGE,
+            ),
+            "then-unpriced": alias("first-model", "unpriced-model", **HEDGE),
+            "unpriced-then": alias("unpriced-model", "first-model", **HEDGE),
         },
         "tenants": {
             "acme": {"price_book": "cost"},
             "spared": {"price_book": "cost", "price_factors": {"hedge_loser": "0"}},
             "half": {"price_book": "cost", "price_factors": {"hedge_loser": "0.5"}},
+            "trusting": {"price_book": "cost", "unpriced": "quarantine"},
+            "counted": {
+                "price_book": "cost",
+                "budgets": [{"amount": nano(ROOM), "period": "month", "hard": True}],
+            },
             "capped": {
                 "price_book": "cost",
                 "budgets": [{"amount": nano(10_000_000_000), "period": "month", "hard": True}],
@@ -86,8 +110,17 @@ def hedging(
 
 @pytest.fixture(scope="module")
 def keys(hedging: GatewayProcess) -> dict[str, IssuedKey]:
-    tenants = ("acme", "spared", "half", "capped", "short")
+    tenants = ("acme", "spared", "half", "trusting", "capped", "short")
     return {tenant: hedging.issue_key(tenant) for tenant in tenants}
+
+
+@pytest.fixture(scope="module")
+def with_redis(
+    upstream_server: FakeUpstream, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    folder, document = tmp_path_factory.mktemp("with-redis"), _document(upstream_server)
+    with GatewayProcess(folder, configuration=document, REDIS_URL=redis_url) as process:
+        yield process
 
 
 @pytest.fixture
@@ -104,10 +137,17 @@ def _ends(row: Row) -> tuple[str, str, str]:
     return row["role"], row["provider"], row["error_kind"]
 
 
-def _use(row: Row) -> dict[str, Any]:
-    usage = row["usage"]
-    found: dict[str, Any] = json.loads(usage) if isinstance(usage, str) else usage
+def _decoded(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
     return found
+
+
+def _use(row: Row) -> dict[str, Any]:
+    return _decoded(row["usage"])
+
+
+def _amounts(row: Row) -> tuple[Any, Any, Any]:
+    return row["cost"], row["charge"], row["usage"]
 
 
 def _text(answer: httpx.Response) -> str:
@@ -231,6 +271,48 @@ class TestWhoAnswers:
         assert answer.status_code == 502
         record = _record(hedging, answer)
         assert (record["outcome"], record["charge"], record["cost"]) == ("failed", 0, 0)
+        rows = hedging.attempts(record["record_id"])
+        assert [row["role"] for row in rows] == ["first", "hedge"]
+        assert [_amounts(row) for row in rows] == [(None, None, None)] * 2
+
+    def test_retries_go_on_counting_after_a_hedge(
+        self, hedging: GatewayProcess, acme: httpx.Client, upstream: FakeUpstream
+    ) -> None:
+        late = whole(b"", status=500, after=2 * AFTER)
+        upstream.at("first").answers(failing(500), late, whole(completion("Third")))
+        upstream.at("second").answers(failing(500))
+        answer = acme.post("/chat/tried", json=ask())
+        assert answer.status_code == 502
+        rows = hedging.attempts(_record(hedging, answer)["record_id"])
+        assert [row["provider"] for row in rows] == ["first", "first", "second"]
+
+    def test_one_without_a_price_is_no_hedge(
+        self, hedging: GatewayProcess, keys: dict[str, IssuedKey], upstream: FakeUpstream
+    ) -> None:
+        upstream.at("first").answers(whole(completion("Late"), after=2 * AFTER))
+        with calling(hedging, keys["trusting"]) as client:
+            answer = client.post("/chat/then-unpriced", json=ask())
+            assert answer.headers["x-gateway-provider"] == "first"
+            assert not upstream.at_path("unpriced")
+            record = _record(hedging, answer)
+            assert record["attempts"] == 1
+            [passed_over] = _decoded(record["decision"])["passed_over"]
+            assert (passed_over["model"], passed_over["reason"]) == ("unpriced-model", "no_price")
+            # where the first fails it is asked all the same
+            upstream.at("first").answers(whole(b"", status=500, after=2 * AFTER))
+            answer = client.post("/chat/then-unpriced", json=ask())
+        assert answer.headers["x-gateway-provider"] == "unpriced"
+        rows = hedging.attempts(_record(hedging, answer)["record_id"])
+        assert [row["role"] for row in rows] == ["first", "fallback"]
+
+    def test_one_without_a_price_has_no_hedge(
+        self, hedging: GatewayProcess, keys: dict[str, IssuedKey], upstream: FakeUpstream
+    ) -> None:
+        upstream.at("unpriced").answers(whole(completion("Late"), after=2 * AFTER))
+        with calling(hedging, keys["trusting"]) as client:
+            answer = client.post("/chat/unpriced-then", json=ask())
+        assert answer.headers["x-gateway-provider"] == "unpriced"
+        assert answer.headers["x-gateway-attempts"] == "1"
 
     def test_an_alias_with_one_target_waits(
         self, acme: httpx.Client, upstream: FakeUpstream
@@ -347,6 +429,25 @@ class TestWhatItComesTo:
             what="the end of both connections",
         )
 
+    def test_a_caller_who_leaves_the_hedge_pays_nothing_for_what_had_failed(
+        self, hedging: GatewayProcess, keys: dict[str, IssuedKey], upstream: FakeUpstream
+    ) -> None:
+        upstream.at("first").answers(whole(b"", status=500, after=2 * AFTER))
+        upstream.at("second").answers(silent)
+        before = len(hedging.records(tenant="spared"))
+        with calling(hedging, keys["spared"]) as client, pytest.raises(httpx.ReadTimeout):
+            client.post("/chat/pair", json=ask(), timeout=4 * AFTER)
+        record = hedging.wait_for_records(before + 1, tenant="spared")[0]
+        assert (record["provider"], record["outcome"]) == ("second", "interrupted")
+        assert 0 < record["input_tokens"] < ASKED
+        assert record["cost"] == record["charge"] == record["input_tokens"] * INPUT
+        rows = hedging.attempts(record["record_id"])
+        assert [_ends(row) for row in rows] == [
+            ("first", "first", "server_error"),
+            ("hedge", "second", "cancelled"),
+        ]
+        assert [_amounts(row) for row in rows] == [(None, None, None)] * 2
+
     def test_a_killed_gateway_has_noted_both(
         self, upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
@@ -398,6 +499,34 @@ class TestBudgets:
         assert answer.headers["x-gateway-attempts"] == "1"
         assert _record(hedging, answer)["reserved"] <= 15_000_000
         assert not upstream.at_path("second")
+
+    @pytest.mark.parametrize("engine", ["memory", "redis"])
+    def test_two_models_of_one_provider_count_what_is_charged(
+        self,
+        hedging: GatewayProcess,
+        with_redis: GatewayProcess,
+        upstream: FakeUpstream,
+        engine: str,
+    ) -> None:
+        """They meet the same limits twice: no slot is lost, and the budget falls by the charge."""
+        gateway = with_redis if engine == "redis" else hedging
+        charges = []
+        with calling(gateway, gateway.issue_key("counted")) as client:
+            for hedges in (True, True, True, False):
+                upstream.reset()
+                if hedges:  # it loses against a first target that wakes up
+                    upstream.at("shared").answers(
+                        whole(completion("Late"), after=2 * AFTER), silent
+                    )
+                answer = client.post("/chat/twins", json=ask(max_tokens=10))
+                assert answer.status_code == 200, answer.text
+                assert answer.headers["x-gateway-attempts"] == ("2" if hedges else "1")
+                record = _record(gateway, answer)
+                charges.append(record["charge"])
+        *before, last = charges
+        assert USED == last < min(before)
+        left = Decimal(answer.headers["x-gateway-budget-remaining"])
+        assert left == Decimal(nano(ROOM - sum(before) - record["reserved"]))
 
 
 def test_secrets_of_both_stay_in(acme: httpx.Client, upstream: FakeUpstream) -> None:

@@ -1,12 +1,14 @@
 """Copies of the traffic for a candidate: nobody waits for them, nobody is charged for them, and
 what they cost is counted."""
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -14,8 +16,17 @@ import redis
 
 from billing.budgets import period_at, read_purses
 from billing.counters.blocking import BlockingCounters
+from billing.counters.memory import MemoryCounters
 from billing.scopes import Scope
+from proxy import mirror
+from proxy.admit import Admission
+from proxy.exchange import Rates
 from proxy.mirror import MOST_COPIES
+from proxy.standing import Call, Standing
+from proxy.worker import Worker
+from routing.choose import Target
+from routing.snapshots import AliasSnapshot, Mirror
+from tests.billing.rows import record
 from tests.fake_upstream import (
     USAGE,
     FakeUpstream,
@@ -27,16 +38,17 @@ from tests.fake_upstream import (
     whole,
 )
 from tests.gateway_process import GatewayProcess, IssuedKey, Row, eventually
+from tests.proxy.asking import exchange, model, rate
 from tests.proxy.configuration import alias, books, provider
 from tests.proxy.conftest import ask, calling
 from tests.proxy.terms import INPUT, OUTPUT, USED, budget
 
-NAMES = ("first", "candidate", "unpriced")
+NAMES = ("first", "candidate", "modest", "unpriced")
 Start = Callable[..., GatewayProcess]
 
 
 def _document(upstream: FakeUpstream, **gateway: Any) -> dict[str, Any]:
-    def mirror(share: str, model: str = "candidate-model") -> dict[str, Any]:
+    def mirrored(share: str, model: str = "candidate-model") -> dict[str, Any]:
         return {"mirror": {"model": model, "share": share}}
 
     return {
@@ -47,18 +59,19 @@ def _document(upstream: FakeUpstream, **gateway: Any) -> dict[str, Any]:
             f"{name}-model": {
                 "provider": name,
                 "upstream": f"gpt-{name}",
-                "max_output_tokens": 1000,
+                "max_output_tokens": 100 if name == "modest" else 1000,
             }
             for name in NAMES
         },
         "price_books": books(
-            **{f"{name}-model": {"input": "1", "output": "10"} for name in NAMES[:2]}
+            **{f"{name}-model": {"input": "1", "output": "10"} for name in NAMES[:3]}
         ),
         "aliases": {
-            "pro": alias("first-model", **mirror("100%")),
-            "half": alias("first-model", **mirror("50%")),
+            "pro": alias("first-model", **mirrored("100%")),
+            "modest": alias("first-model", **mirrored("100%", "modest-model")),
+            "half": alias("first-model", **mirrored("50%")),
             "plain": alias("first-model", on_short_budget="refuse"),
-            "unpriced": alias("first-model", **mirror("100%", "unpriced-model")),
+            "unpriced": alias("first-model", **mirrored("100%", "unpriced-model")),
         },
         "tenants": {"acme": {"price_book": "standard"}},
     }
@@ -225,6 +238,16 @@ def test_a_copy_that_has_no_room_is_not_made(start: Start, upstream: FakeUpstrea
     assert not upstream.at_path("candidate")
 
 
+def test_a_copy_is_held_to_what_was_reserved_for_it(start: Start, upstream: FakeUpstream) -> None:
+    """What its caller asks of one model may be more than the candidate's price was reserved for."""
+    gateway = start(budgets=[budget(10**12, "total", hard=True)])
+    with calling(gateway, gateway.issue_key("acme")) as client:
+        assert client.post("/chat/modest", json=ask(max_tokens=900)).status_code == 200
+    [sent] = eventually(lambda: upstream.at_path("modest") or None, within=5, what="the copy")
+    assert sent.json()["max_tokens"] == 100
+    assert upstream.at_path("first")[0].json()["max_tokens"] == 900
+
+
 @pytest.mark.parametrize("restarts", [False, True], ids=["counted", "rebuilt"])
 def test_budgets_count_what_copies_cost(
     start: Start, upstream: FakeUpstream, restarts: bool
@@ -325,3 +348,37 @@ def test_with_redis_the_counter_says_what_records_and_copies_say(
         return True
 
     eventually(agrees, within=40, what="nothing reserved")
+
+
+class _Undecided(Standing):
+    """Another worker is asked whether this one may try the candidate, and does not answer."""
+
+    async def begin(self, target: Target) -> Call | None:
+        await asyncio.Event().wait()
+        return None
+
+
+async def test_a_copy_that_is_cut_before_it_was_sent_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = exchange("/chat/pro", {"messages": []})
+    asked.target = Target(model(), None)
+    asked.rates = {model().identity: Rates(rate(), rate())}
+    asked.alias = AliasSnapshot("pro", "", "", "chat", (), (), frozenset())
+    asked.alias = replace(asked.alias, mirror=Mirror(model(), 1))
+    asked.record = record()
+    counters = MemoryCounters()
+    worker = Worker(
+        store=cast(Any, None),
+        upstreams=cast(Any, None),
+        identifier=cast(Any, None),
+        admission=Admission(counters, fails_open=False),
+        standing=_Undecided(),
+    )
+    monkeypatch.setattr(mirror, "_copy", lambda *_: asked)
+    monkeypatch.setattr(mirror, "_claims", lambda *_: [])
+    mirror.offer(asked, worker, draw=lambda: 0.0)
+    await asyncio.sleep(0.05)
+    assert await counters.held("{gw}") == [f"mirror:{asked.record.record_id}"]
+    await mirror.stop(worker)
+    assert await counters.held("{gw}") == []

@@ -327,6 +327,32 @@ async def test_what_a_change_settled_is_counted_when_a_budget_is_rebuilt(desk: D
     assert await desk.state(part) == (20, 0)
 
 
+async def test_of_two_equal_parts_of_a_hold_the_one_that_is_given_up_goes(desk: Desk) -> None:
+    desk.clock.advance(MINUTE)
+    first, beside = [slots(), bucket(4)], [slots(), bucket(4)]
+    hold = await desk.admitted(purse(100), *first, gateway(10))
+    assert isinstance(await desk.counters.change(hold, [], beside), Admitted)
+    assert (await desk.state(slots()), await desk.state(bucket(0))) == ((2, 0), (8, 0))
+    await desk.counters.change(hold, [(beside[0], 1), (beside[1], 2)], [])
+    assert hold.asks == [purse(100), *first, gateway(10)]
+    assert (await desk.state(slots()), await desk.state(bucket(0))) == ((1, 0), (6, 0))
+    assert await desk.settle(hold, 50, 1, 3, 7) == [50, 0, 0, 7]
+    assert (await desk.state(slots()), await desk.state(bucket(0))) == ((0, 0), (5, 0))
+    assert await desk.state(purse(0)) == (50, 0)
+    assert await desk.state(gateway(0)) == (7, 0)
+
+
+async def test_the_first_of_two_equal_parts_may_be_the_one_to_go(desk: Desk) -> None:
+    first, beside = slots(), slots()
+    hold = await desk.admitted(first, purse(100))
+    assert isinstance(await desk.counters.change(hold, [], [beside]), Admitted)
+    await desk.counters.change(hold, [(first, 1)], [])
+    assert hold.asks == [purse(100), beside]
+    assert await desk.state(slots()) == (1, 0)
+    assert await desk.settle(hold, 30, 1) == [30, 0]
+    assert await desk.state(slots()) == (0, 0)
+
+
 # ---- many at once
 
 

@@ -46,6 +46,8 @@ steps = st.lists(
         st.tuples(st.just("admit"), takes),
         st.tuples(st.just("settle"), st.integers(0, 9), st.integers(0, 100)),
         st.tuples(st.just("change"), st.integers(0, 9), takes),
+        st.tuples(st.just("join"), st.integers(0, 9)),
+        st.tuples(st.just("leave"), st.integers(0, 9), st.booleans()),
         st.tuples(st.just("expire"), st.integers(0, 9), st.integers(0, 100)),
         st.tuples(st.just("commit"), st.integers(0, 9)),
         st.tuples(st.just("forget"), st.sampled_from(["purse", "user", "gateway"])),
@@ -223,6 +225,30 @@ class Play:
             self.model.settle(ask, used)
         short = self.model.admit(asks)
         self.compare(await self.desk.counters.change(hold, gone, asks), short)
+
+    async def join(self, number: int) -> None:
+        """Another is asked beside the first, and takes as much of the same buckets and slots."""
+        if self.open:
+            hold = self.open[number % len(self.open)]
+            asks = [Ask(*ask) for ask in dict.fromkeys(hold.asks) if ask.kind != PURSE]
+            short = self.model.admit(asks)
+            self.compare(await self.desk.counters.change(hold, [], asks), short)
+
+    async def leave(self, number: int, first: bool) -> None:
+        """One of those that take the same is given up, and no other."""
+        if not self.open:
+            return
+        hold = self.open[number % len(self.open)]
+        gone: dict[Ask, Ask] = {}
+        for ask in hold.asks if first else reversed(hold.asks):
+            if hold.asks.count(ask) > 1:
+                gone.setdefault(ask, ask)
+        left = [id(ask) for ask in hold.asks if gone.get(ask) is not ask]
+        for ask in gone:
+            self.model.settle(ask, 0)
+        given = [(ask, 0) for ask in gone.values()]
+        assert isinstance(await self.desk.counters.change(hold, given, []), Admitted)
+        assert [id(ask) for ask in hold.asks] == left
 
     async def commit(self, number: int) -> None:
         if hold := self.picked(number, self.settled):
