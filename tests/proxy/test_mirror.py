@@ -161,6 +161,7 @@ def test_a_copy_is_an_attempt_of_its_request_and_charged_to_nobody(
     assert sent.json()["model"] == "gpt-candidate"
 
 
+@pytest.mark.once
 def test_nobody_waits_for_a_copy(
     mirroring: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
 ) -> None:
@@ -175,6 +176,7 @@ def test_nobody_waits_for_a_copy(
     assert _mirror(mirroring, answer)["status"] == 200
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("fails", [failing(500), failing(400)], ids=["500", "400"])
 def test_a_copy_that_fails_is_nobodys_trouble(
     mirroring: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream, fails: Any
@@ -187,6 +189,7 @@ def test_a_copy_that_fails_is_nobodys_trouble(
     assert (copy["cost"], copy["usage"]) == (0, None)
 
 
+@pytest.mark.once
 def test_what_failed_or_is_not_mirrored_is_not_copied(
     mirroring: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
 ) -> None:
@@ -197,6 +200,7 @@ def test_what_failed_or_is_not_mirrored_is_not_copied(
     assert not upstream.at_path("candidate")
 
 
+@pytest.mark.once
 def test_a_candidate_without_a_price_is_not_asked(
     mirroring: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
 ) -> None:
@@ -207,6 +211,7 @@ def test_a_candidate_without_a_price_is_not_asked(
     assert not upstream.at_path("unpriced")
 
 
+@pytest.mark.once
 def test_a_share_of_the_traffic_is_copied(caller: httpx.Client, upstream: FakeUpstream) -> None:
     for _ in range(100):
         caller.post("/chat/half", json=ask())
@@ -215,6 +220,7 @@ def test_a_share_of_the_traffic_is_copied(caller: httpx.Client, upstream: FakeUp
     assert 20 < len(upstream.at_path("candidate")) < 80  # six standard deviations
 
 
+@pytest.mark.once
 def test_copies_on_their_way_are_bounded(
     mirroring: GatewayProcess, caller: httpx.Client, upstream: FakeUpstream
 ) -> None:
@@ -228,6 +234,7 @@ def test_copies_on_their_way_are_bounded(
     release.set()
 
 
+@pytest.mark.once
 def test_a_copy_that_has_no_room_is_not_made(start: Start, upstream: FakeUpstream) -> None:
     room = 90 * OUTPUT + 200 * INPUT
     gateway = start(budgets=[budget(room, "total")])
@@ -238,6 +245,7 @@ def test_a_copy_that_has_no_room_is_not_made(start: Start, upstream: FakeUpstrea
     assert not upstream.at_path("candidate")
 
 
+@pytest.mark.once
 def test_a_copy_is_held_to_what_was_reserved_for_it(start: Start, upstream: FakeUpstream) -> None:
     """What its caller asks of one model may be more than the candidate's price was reserved for."""
     gateway = start(budgets=[budget(10**12, "total", hard=True)])
@@ -291,6 +299,7 @@ def test_copies_survive_the_death_of_their_worker(start: Start, upstream: FakeUp
     assert len(gateway.records()) == 1
 
 
+@pytest.mark.once
 def test_copies_are_cut_and_settled_when_the_gateway_stops(
     start: Start, upstream: FakeUpstream
 ) -> None:
@@ -307,6 +316,7 @@ def test_copies_are_cut_and_settled_when_the_gateway_stops(
     assert copy["cost"] > 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dies", [False, True], ids=["settled", "swept"])
 def test_with_redis_the_counter_says_what_records_and_copies_say(
     start: Start, upstream: FakeUpstream, redis_url: str, dies: bool
@@ -358,6 +368,7 @@ class _Undecided(Standing):
         return None
 
 
+@pytest.mark.once
 async def test_a_copy_that_is_cut_before_it_was_sent_holds_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
