@@ -78,11 +78,11 @@ class Call:
         """Nothing has come yet; when the model turns out to answer nobody, the call may leave."""
         if patience.may_leave:
             self._patience = patience
-            self._standing.waiting.setdefault(of_model(self._target.model), set()).add(patience)
+            self._standing.waiting.setdefault(of_model(self._target.model), {})[patience] = None
 
     def _waits_no_longer(self) -> None:
         if self._patience is not None:
-            self._standing.waiting[of_model(self._target.model)].discard(self._patience)
+            del self._standing.waiting[of_model(self._target.model)][self._patience]
             self._patience = None
 
     def content(self) -> None:
@@ -124,8 +124,9 @@ class Standing:
     load: Load = field(default_factory=Load)
     health: Health = field(init=False)
     budgets: RetryBudgets = field(default_factory=RetryBudgets)
-    waiting: dict[Subject, set[Patience]] = field(default_factory=dict)
-    """Calls that nothing has come of yet and that have somewhere else to go, by their model."""
+    waiting: dict[Subject, dict[Patience, None]] = field(default_factory=dict)
+    """Calls that nothing has come of yet and that have somewhere else to go, by their model: who
+    has waited for longest, and has the least time left, comes first."""
 
     def __post_init__(self) -> None:
         self.health = Health(self.sharing.circuits)
