@@ -64,7 +64,7 @@ async def _ask_in_turn(exchange: Exchange, reply: Reply, worker: Worker) -> byte
             failure = error
             _log(exchange, failed.target, error)
             step = way.after(failed.target, error, failed.role) or way.fallback(error)
-            if race is not None and step is not None:
+            if race is not None and exchange.is_hedged and step is not None:
                 step = replace(step, moves=True)  # both have given their limits back
     raise failure or NoTargetAvailable("All targets have just been taken out.", retry_after=1)
 
