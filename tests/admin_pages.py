@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -14,6 +15,20 @@ from tests.gateway_process import GatewayProcess
 
 Form = dict[str, Any]
 PASSWORD = "known-to-the-test"
+
+
+def said(response: Any) -> str:
+    """What a page says."""
+    return html.unescape(response.content.decode())
+
+
+def staff(*permissions: str) -> Client:
+    """Somebody of the staff who may do this alone."""
+    user = User.objects.create_user(f"staff-{User.objects.count()}", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
 
 
 def page_of(row: Any) -> str:

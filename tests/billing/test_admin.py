@@ -15,7 +15,7 @@ from billing.models import (
     RefusalCount,
     UsageRecord,
 )
-from tests.admin_pages import list_of, new_page_of, page_of, problems_on, save
+from tests.admin_pages import list_of, new_page_of, page_of, problems_on, said, save, staff
 from tests.factories import (
     AttemptFactory,
     BudgetAdjustmentFactory,
@@ -26,7 +26,6 @@ from tests.factories import (
     RefusalCountFactory,
     UsageRecordFactory,
 )
-from tests.routing.test_admin_versions import said, staff
 
 pytestmark = pytest.mark.django_db
 

@@ -1,11 +1,9 @@
 """Versions of the configuration, in the admin."""
 
-import html
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -13,7 +11,7 @@ from billing.simulation import apart
 from routing import config
 from routing.models import ConfigurationVersion
 from tenants.models import Revision, Tenant
-from tests.admin_pages import list_of, new_page_of, page_of, problems_on, save
+from tests.admin_pages import list_of, new_page_of, page_of, problems_on, said, save, staff
 from tests.billing.simulation.installation import FILE, add, install, of_acme, of_pro
 
 pytestmark = pytest.mark.django_db
@@ -38,18 +36,6 @@ def publish(client: Client, version: ConfigurationVersion, **changes: str) -> An
     page = client.get(url_of(version, "publish")).context
     sent = {"in_force": page["in_force"], "reviewed": page["reviewed"]}
     return client.post(url_of(version, "publish"), sent | changes, follow=True)
-
-
-def said(response: Any) -> str:
-    return html.unescape(response.content.decode())
-
-
-def staff(*permissions: str) -> Client:
-    user = User.objects.create_user(f"staff-{User.objects.count()}", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 # ---- drafts
